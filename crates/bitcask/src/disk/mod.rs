@@ -17,6 +17,8 @@
 //! Applications Recover from fsync Failures?*, ATC 2020).
 
 mod real;
+#[cfg(any(test, feature = "sim"))]
+mod sim;
 
 use std::fmt;
 use std::io;
@@ -24,6 +26,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use real::RealDisk;
+#[cfg(any(test, feature = "sim"))]
+pub use sim::{CrashMode, Fault, FaultKind, Operation, SimDisk, SimWorld, Traced};
 
 /// One folder of files, without subfolders.
 pub trait Disk: fmt::Debug + Send + Sync {
