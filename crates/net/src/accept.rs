@@ -1,0 +1,132 @@
+//! The accept loop: takes connections, gives each a thread, and survives a machine that has none left.
+//!
+//! Out of descriptors or memory, `accept` fails and the connection stays in the kernel's queue; trying again
+//! at once would burn a processor, so the loop waits 10 ms, then twice that, up to 100 ms, and goes on. It
+//! logs when such an episode begins and when it ends.
+//!
+//! A connection over the limit, or without a thread, gets a refusal line and is closed. That is done here and
+//! without waiting: what the peer has sent is read once and thrown away, so that closing does not reset it.
+
+use std::io::IoSlice;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use crate::config::STACK_LEN;
+use crate::connection::{Connection, serve};
+use crate::counters::count;
+use crate::input::START_LEN;
+use crate::send::send_ready;
+use crate::server::{Registered, Shared};
+use crate::{Peer, Refusal, Service};
+
+/// First pause after `accept` failed.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// Longest pause after `accept` failed: what a new client then waits at most for a freed descriptor.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Accepts until the server stops.
+pub(crate) fn accept_loop<S: Service>(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    service: &Arc<S>,
+) {
+    let mut pause = None;
+    while !shared.is_stopping() {
+        match listener.accept() {
+            Ok((socket, remote)) => {
+                if pause.take().is_some() {
+                    log::info!("accepting connections again");
+                }
+                admit(socket, remote, shared, service);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) if shared.is_stopping() => {}
+            Err(error) => {
+                if pause.is_none() {
+                    log::warn!("cannot accept connections, trying on: {error}");
+                }
+                let next = pause.map_or(PAUSE_MIN, |pause: Duration| PAUSE_MAX.min(pause * 2));
+                thread::park_timeout(next);
+                pause = Some(next);
+            }
+        }
+    }
+}
+
+/// Returns whether the failure concerns the one connection that was about to be accepted.
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use Errno as E;
+    let passing = [E::INTR, E::CONNABORTED, E::PROTO, E::NETDOWN, E::HOSTUNREACH, E::NETUNREACH];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+/// Gives a new connection its thread, or refuses it.
+fn admit<S: Service>(
+    socket: TcpStream,
+    remote: SocketAddr,
+    shared: &Arc<Shared>,
+    service: &Arc<S>,
+) {
+    count(&shared.counters.accepted);
+    let Ok(local) = prepare(&socket, shared) else { return };
+    let socket = Arc::new(socket);
+    let limit = shared.config.connection_count_max;
+    let Some(registered) = shared.register(&socket) else {
+        return refuse(&socket, shared, &**service, Refusal::TooManyConnections { limit });
+    };
+    let connection = Connection {
+        socket: Arc::clone(&socket),
+        peer: Peer { remote, local },
+        config: shared.config,
+        counters: Arc::clone(&shared.counters),
+        is_stopping: Arc::clone(&shared.is_stopping),
+    };
+    let service_of_thread = Arc::clone(service);
+    let builder = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN);
+    let run = move || run(&connection, &*service_of_thread, registered);
+    if let Err(error) = builder.spawn(run) {
+        log::warn!("{remote}: no thread for the connection: {error}");
+        refuse(&socket, shared, &**service, Refusal::NoThread);
+    }
+}
+
+/// Sets what every connection needs; fails if the peer is gone already.
+fn prepare(socket: &TcpStream, shared: &Shared) -> std::io::Result<SocketAddr> {
+    socket.set_nodelay(true)?;
+    socket.set_write_timeout(Some(shared.config.write_timeout))?;
+    socket.local_addr()
+}
+
+/// The whole life of a connection's thread. A panic ends this connection and nothing else.
+fn run<S: Service>(connection: &Connection, service: &S, registered: Registered) {
+    let remote = connection.peer.remote;
+    log::debug!("{remote}: connected");
+    let outcome = catch_unwind(AssertUnwindSafe(|| serve(connection, service)));
+    if outcome.is_err() {
+        count(&connection.counters.panicked);
+        log::error!("{remote}: closing the connection after a panic in its thread");
+        // A socket that is closed already is what was wanted.
+        connection.socket.shutdown(Shutdown::Both).unwrap_or_default();
+    }
+    log::debug!("{remote}: closed");
+    drop(registered);
+}
+
+/// Tells a peer why it is not served, as far as that goes without waiting.
+fn refuse<S: Service>(socket: &TcpStream, shared: &Shared, service: &S, refusal: Refusal) {
+    count(&shared.counters.refused);
+    let line = service.refusal(refusal);
+    // The peer may be gone; then there is nobody to tell.
+    send_ready(socket, &mut [IoSlice::new(&line)]).unwrap_or_default();
+    socket.shutdown(Shutdown::Write).unwrap_or_default();
+    let mut scrap = Vec::with_capacity(START_LEN);
+    recv(socket, spare_capacity(&mut scrap), RecvFlags::DONTWAIT).map(|_| ()).unwrap_or_default();
+}

@@ -1,0 +1,51 @@
+//! Counts of connections, kept by the accept loop and the connections' threads.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Counts since the start, shared by all threads; each is touched once or twice in a connection's life.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub(crate) open: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) timed_out: AtomicU64,
+    pub(crate) too_slow: AtomicU64,
+    pub(crate) panicked: AtomicU64,
+}
+
+/// One reading of [`Counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connections being served now.
+    pub open: u64,
+    /// Connections taken since the start, those refused included.
+    pub accepted: u64,
+    /// Connections refused because of the limit or because no thread could be started.
+    pub refused: u64,
+    /// Connections closed because a request took too long or nothing was asked.
+    pub timed_out: u64,
+    /// Connections closed because the peer did not read its replies.
+    pub too_slow: u64,
+    /// Connections closed by a panic in their thread.
+    pub panicked: u64,
+}
+
+impl Counters {
+    /// Returns all counts; they are read one after the other, so they may be a moment apart.
+    #[must_use]
+    pub fn read(&self) -> Counts {
+        Counts {
+            open: self.open.load(Relaxed),
+            accepted: self.accepted.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            timed_out: self.timed_out.load(Relaxed),
+            too_slow: self.too_slow.load(Relaxed),
+            panicked: self.panicked.load(Relaxed),
+        }
+    }
+}
+
+/// Adds one to `count`.
+pub(crate) fn count(count: &AtomicU64) {
+    count.fetch_add(1, Relaxed);
+}

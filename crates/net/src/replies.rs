@@ -1,0 +1,129 @@
+//! The connection thread's side of the outbox: gathers replies and sends them in one write.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use crate::Config;
+use crate::outbox::{Outbox, Ticket};
+
+/// Gathered bytes from which on they are sent before the batch is over: bounds memory for any batch.
+const SPILL_LEN: usize = 64 * 1024;
+
+/// A value from this length on is sent from where it stands; below it, copying is cheaper than a system call.
+const LARGE_LEN: usize = 16 * 1024;
+
+/// Memory a quiet connection keeps for its replies.
+const KEPT_LEN: usize = 16 * 1024;
+
+/// Gathers the replies of one connection, in the order of its requests.
+#[derive(Debug)]
+pub struct Replies {
+    outbox: Arc<Outbox>,
+    gathered: Vec<u8>,
+    len_max: usize,
+    awaited_max: usize,
+}
+
+impl Replies {
+    pub(crate) fn new(outbox: Arc<Outbox>, config: &Config) -> Self {
+        Self {
+            outbox,
+            gathered: Vec::new(),
+            len_max: config.outbox_len_max,
+            awaited_max: config.ticket_count_max,
+        }
+    }
+
+    /// Returns the buffer that whole replies are appended to.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.gathered
+    }
+
+    /// Appends `value` and `end`; a large value is sent at once with all that was gathered, without a copy.
+    pub fn push_value(&mut self, value: &[u8], end: &[u8]) {
+        if value.len() < LARGE_LEN || !self.outbox.is_idle() {
+            self.gathered.extend_from_slice(value);
+            self.gathered.extend_from_slice(end);
+            return;
+        }
+        let mut pieces = [&self.gathered, value, end].map(IoSlice::new);
+        self.outbox.send_direct(&mut pieces);
+        self.gathered.clear();
+    }
+
+    /// Ends a reply: passes on what was gathered if it is much, and waits if the peer is far behind.
+    ///
+    /// The session must hold nothing back that the completion of its own tickets depends on.
+    pub fn end_reply(&mut self) {
+        if self.gathered.len() >= SPILL_LEN {
+            self.flush();
+            self.wait_for_room();
+        }
+    }
+
+    /// Takes the next place in the order for a reply that is to come from any thread.
+    ///
+    /// Waits first if the connection is over its bounds, so every ticket reserved before must be with someone
+    /// who completes it without this thread.
+    pub fn reserve(&mut self) -> Ticket {
+        self.queue();
+        self.wait_for_room();
+        self.outbox.reserve()
+    }
+
+    /// Waits until every reserved reply of this connection was completed.
+    pub fn wait_completed(&self) {
+        self.outbox.wait_completed();
+    }
+
+    /// Returns whether every reply was completed and sent.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.gathered.is_empty() && self.outbox.is_idle()
+    }
+
+    /// Sends what was gathered, or queues it behind the replies that are awaited.
+    pub(crate) fn flush(&mut self) {
+        if self.outbox.is_idle() {
+            if !self.gathered.is_empty() {
+                self.outbox.send_direct(&mut [IoSlice::new(&self.gathered)]);
+                self.gathered.clear();
+            }
+            return;
+        }
+        self.queue();
+        self.outbox.write();
+    }
+
+    /// Waits while the peer or the committer is too far behind for more requests to be read.
+    pub(crate) fn wait_for_room(&self) {
+        if !self.outbox.is_idle() {
+            self.outbox.write();
+            self.outbox.wait_for_room(self.len_max, self.awaited_max);
+        }
+    }
+
+    /// Waits until everything was sent.
+    pub(crate) fn wait_idle(&self) {
+        self.outbox.wait_idle();
+    }
+
+    /// Gives back memory that only large replies need.
+    pub(crate) fn rest(&mut self) {
+        self.gathered.shrink_to(KEPT_LEN);
+    }
+
+    /// Moves what was gathered into the outbox.
+    fn queue(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let reply = if self.gathered.len() >= LARGE_LEN {
+            std::mem::take(&mut self.gathered)
+        } else {
+            self.gathered.as_slice().to_vec()
+        };
+        self.gathered.clear();
+        self.outbox.push(reply);
+    }
+}
