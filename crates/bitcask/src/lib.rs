@@ -1,7 +1,74 @@
-//! A Bitcask.
+//! A Bitcask: a log-structured key-value store with a key directory in memory.
+//!
+//! ```text
+//!            append ──▶ | data file, growing |        one write and, for all who wait, one sync
+//!                             │ full
+//!                             ▼
+//!  get ──▶ keydir ──▶ | sealed | sealed | sealed | ──▶ merge ──▶ | sealed |
+//!          key → place
+//! ```
+//!
+//! A write is [appended](Store::append) to the growing file, becomes durable with a [sync](Store::sync) that many share, and
+//! becomes visible when it is [published](Store::publish): then the keydir, a table in memory, points to it. A
+//! [get](Store::get) is one look into the keydir and one read. What is overwritten stays behind as dead bytes until a
+//! [merge](Store::merge) copies what lives and removes the rest.
+//!
+//! Keys live in *slots*, up to [`SLOT_COUNT`] separate key spaces that can be created and dropped as a whole. Each record carries an
+//! [`Lsn`] given by the caller, and **the highest lsn of a key wins**, wherever two records of a key meet.
+//!
+//! | module | |
+//! |---|---|
+//! | `disk` | the disk behind two traits |
+//! | `record`, `data_file`, `hint`, `manifest` | the files' formats |
+//! | `scan` | reading a data file past its damage |
+//! | `keydir` | where each key's newest record is |
+//! | `batch`, `log`, `durability` | appending, rotation, group commit |
+//! | `recovery` | opening |
+//! | `merge`, `output`, `pace` | winning back dead bytes |
+//! | `walk`, `backup`, `verify`, `stats` | reading a slot, copying a store, checking one, counting |
+//! | `store`, `maintain`, `health` | the whole, its threads, and when it stops taking writes |
+//!
+//! After Sheehy and Smith, *Bitcask: A Log-Structured Hash Table for Fast Key/Value Data*, 2010. Left out, for the
+//! layers above: replication, ordered scans, transactions over several keys.
+
+mod backup;
+mod batch;
+mod codec;
+mod config;
+mod data_file;
 mod disk;
+mod durability;
+mod error;
+mod files;
+mod health;
+mod hint;
+mod keydir;
+mod log;
+mod maintain;
+mod manifest;
+mod merge;
+mod output;
+mod pace;
+mod record;
+mod recovery;
+mod scan;
+mod stats;
+mod store;
 mod types;
+mod verify;
+mod walk;
+
+pub use backup::BackupReport;
+pub use batch::Appended;
+pub use config::{Config, MergeConfig, SyncPolicy};
 #[cfg(any(test, feature = "sim"))]
 pub use disk::{CrashMode, Fault, FaultKind, Operation, SimDisk, SimWorld, Traced};
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
+pub use error::{Error, Result};
+pub use merge::MergeReport;
+pub use recovery::{Damage, Recovery};
+pub use stats::{SlotStats, Stats};
+pub use store::{EntryInfo, Found, Store};
 pub use types::{Lsn, Op, Position, Request, SLOT_COUNT, SlotId, Write};
+pub use verify::{Progress, VerifyReport, verify, verify_on};
+pub use walk::{Record, Records};

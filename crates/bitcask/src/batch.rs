@@ -1,0 +1,140 @@
+//! Writes on their way into the log: encoded outside of the lock, placed and written inside.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::codec::to_u32;
+use crate::data_file::{DataFile, Footer};
+use crate::hint::Hint;
+use crate::keydir::{Entry, Generation};
+use crate::record::{HEADER_LEN, Head, Kind, stamp};
+use crate::types::{Lsn, Position, Write};
+
+/// Encoded records, with room for a mark before them.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    bytes: Vec<u8>,
+    records: Vec<Placed>,
+    has_put: bool,
+}
+
+/// One record of a batch.
+#[derive(Clone, Debug)]
+struct Placed {
+    generation: Generation,
+    lsn: Lsn,
+    bytes: Range<usize>,
+    key: Range<usize>,
+    is_tombstone: bool,
+    has_expiry: bool,
+}
+
+impl Batch {
+    /// Returns a batch with room for `count` records of `len` bytes in all.
+    pub(crate) fn with_capacity(count: usize, len: usize) -> Self {
+        let mut bytes = Vec::with_capacity(len + HEADER_LEN * (count + 1));
+        bytes.resize(HEADER_LEN, 0);
+        Self { bytes, records: Vec::with_capacity(count), has_put: false }
+    }
+
+    pub(crate) fn push(&mut self, write: &Write<'_>, generation: Generation) {
+        let (head, value) = Head::of_write(write, generation);
+        let start = self.bytes.len();
+        head.encode(value, &mut self.bytes);
+        let key_end = start + head.len();
+        self.has_put |= head.kind == Kind::Put;
+        self.records.push(Placed {
+            generation,
+            lsn: write.lsn,
+            bytes: start..self.bytes.len(),
+            key: key_end - write.key.len()..key_end,
+            is_tombstone: head.kind == Kind::Delete,
+            has_expiry: head.expires_at_ms.is_some(),
+        });
+    }
+
+    /// Returns the most bytes this batch can take in a file.
+    pub(crate) fn len_max(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn has_put(&self) -> bool {
+        self.has_put
+    }
+
+    /// Fixes the batch's place at the end of `footer`'s file, behind a mark if `mark` says how far that file is
+    /// durable; counts the records in `footer` and returns the bytes to write.
+    pub(crate) fn place(
+        &mut self,
+        file: &DataFile,
+        mark: Option<u64>,
+        footer: &mut Footer,
+    ) -> &[u8] {
+        let start = footer.data_end;
+        let skipped_len = match mark {
+            Some(upto) => {
+                let mut bytes = Vec::with_capacity(HEADER_LEN);
+                Head::mark(upto).encode(&[], &mut bytes);
+                stamp(&mut bytes, HEADER_LEN, file.seed, start);
+                crate::codec::put_at(&mut self.bytes, 0, &bytes);
+                footer.data_end += HEADER_LEN as u64;
+                0
+            }
+            None => HEADER_LEN,
+        };
+        for record in &self.records {
+            let bytes = self.bytes.get_mut(record.bytes.clone()).unwrap_or_default();
+            stamp(bytes, record.key.end - record.bytes.start, file.seed, footer.data_end);
+            footer.count(record.lsn, record.bytes.len());
+        }
+        self.bytes.get(skipped_len..).unwrap_or_default()
+    }
+}
+
+/// Records that are in the log and not yet visible (R2).
+///
+/// Dropping it unpublished leaves the records on disk: they may come into force at the next opening, and no merge
+/// touches their file before.
+#[derive(Debug)]
+#[must_use = "appended records become visible only when they are published"]
+pub struct Appended {
+    pub(crate) file: Arc<DataFile>,
+    pub(crate) position: Position,
+    /// Where the first record stands.
+    offset: u64,
+    batch: Batch,
+}
+
+impl Appended {
+    /// Returns the records of `batch`, which was written so that it ends at `end`.
+    pub(crate) fn new(file: Arc<DataFile>, position: Position, end: u64, batch: Batch) -> Self {
+        let offset = end - (batch.bytes.len() - HEADER_LEN) as u64;
+        Self { file, position, offset, batch }
+    }
+
+    /// Returns the position from which on these records are durable.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.batch.records.len()
+    }
+
+    pub(crate) fn hints(&self) -> impl Iterator<Item = Hint<'_>> {
+        self.batch.records.iter().map(|record| {
+            let offset = self.offset + (record.bytes.start - HEADER_LEN) as u64;
+            let entry = Entry {
+                lsn: record.lsn,
+                file: self.file.id,
+                offset: to_u32(crate::codec::to_usize(offset)),
+                record_len: to_u32(record.bytes.len()),
+                is_tombstone: record.is_tombstone,
+                has_expiry: record.has_expiry,
+            };
+            let key = self.batch.bytes.get(record.key.clone()).unwrap_or_default();
+            Hint { generation: record.generation, entry, key }
+        })
+    }
+}

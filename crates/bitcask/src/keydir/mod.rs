@@ -1,0 +1,108 @@
+//! The keydir: for every key of every slot, where its newest record is.
+//!
+//! One small table and one lock per slot. With 4,096 of them threads seldom meet, a slot is
+//! dropped by taking its table away, and there is no moment at which one great table doubles.
+//!
+//! A slot's life is numbered: its *generation* stands in every record, and the manifest says which
+//! generation is the living one. So a dropped slot's records are dead at once and for good (R6), also
+//! when the slot is taken again.
+
+mod table;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
+
+use crate::types::{Lsn, SLOT_COUNT, SlotId};
+pub(crate) use table::{Entry, Published, Table};
+
+/// One life of one slot: the slot's number in the high 12 bits, the number of its life, from 1, in the low 20.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Generation(pub(crate) u32);
+
+impl Generation {
+    const LIFE_BITS: u32 = 20;
+    /// The last life a slot can have: a million drops.
+    pub(crate) const LIFE_MAX: u32 = (1 << Self::LIFE_BITS) - 1;
+
+    pub(crate) fn new(slot: SlotId, life: u32) -> Self {
+        assert!(life <= Self::LIFE_MAX, "a slot's lives are used up");
+        Self((u32::from(slot.index()) << Self::LIFE_BITS) | life)
+    }
+
+    pub(crate) fn slot(self) -> SlotId {
+        let index = u16::try_from(self.0 >> Self::LIFE_BITS).unwrap_or_default();
+        let slot = SlotId::new(index % SLOT_COUNT);
+        assert!(slot.is_some(), "12 bits are a slot");
+        slot.unwrap_or_else(|| unreachable!("just asserted"))
+    }
+
+    pub(crate) fn life(self) -> u32 {
+        self.0 & Self::LIFE_MAX
+    }
+}
+
+/// One slot of the keydir.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// The slot's living generation, if it has one.
+    pub(crate) generation: Option<Generation>,
+    /// The lsn below which tombstones may be gone (R5).
+    pub(crate) tombstone_floor: Lsn,
+    pub(crate) table: Table,
+}
+
+/// The slots of the keydir, each behind its own lock.
+#[derive(Debug)]
+pub(crate) struct Keydir {
+    slots: Box<[Mutex<Slot>]>,
+    hasher: RandomState,
+}
+
+impl Keydir {
+    pub(crate) fn new() -> Self {
+        let slots = SlotId::all().map(|_| Mutex::default()).collect();
+        Self { slots, hasher: RandomState::default() }
+    }
+
+    /// Locks a slot. A panic while it was held leaves it usable: tables are changed in steps that each keep them whole.
+    pub(crate) fn lock(&self, slot: SlotId) -> MutexGuard<'_, Slot> {
+        let found = self.slots.get(usize::from(slot.index()));
+        let Some(slot) = found else { unreachable!("a slot id is below SLOT_COUNT") };
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the living generation of a slot.
+    pub(crate) fn generation(&self, slot: SlotId) -> Option<Generation> {
+        self.lock(slot).generation
+    }
+
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    pub(crate) fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    /// Returns where the newest record of `key` is; the outer `None`: the slot is not here.
+    pub(crate) fn find(&self, slot: SlotId, key: &[u8]) -> Option<Option<Entry>> {
+        let hash = self.hash(key);
+        let slot = self.lock(slot);
+        slot.generation?;
+        Some(slot.table.find(hash, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_holds_its_slot_and_its_life() {
+        let slot = SlotId::new(SLOT_COUNT - 1).unwrap();
+        let generation = Generation::new(slot, Generation::LIFE_MAX);
+        assert_eq!((generation.slot(), generation.life()), (slot, Generation::LIFE_MAX));
+    }
+}

@@ -1,0 +1,212 @@
+//! The growing end of the store: one data file at a time takes every append.
+//!
+//! The append lock is the only one under which the engine makes a system call, one write for a whole batch.
+//! Under it the order of events at the end of a file is: seal and sync the old file, create the
+//! new one, sync the folder, note it in the manifest, write. A failed write leaves a piece of a record
+//! behind; it is cut off when the disk was only full, and anything else poisons the store: nothing is ever
+//! appended behind it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::batch::{Appended, Batch};
+use crate::config::Config;
+use crate::data_file::{DataFile, FILE_HEADER_LEN, Footer};
+use crate::disk::Disk;
+use crate::durability::Durability;
+use crate::error::{Context, Error, Result, is_out_of_space};
+use crate::files::Files;
+use crate::health::Health;
+use crate::manifest::{Edit, Manifest};
+use crate::types::Position;
+
+/// Bytes appended between two looks at the free space.
+const SPACE_CHECK_LEN: u64 = 1 << 20;
+
+/// The append lock and what it guards.
+#[derive(Debug)]
+pub(crate) struct Log {
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    active: Option<Active>,
+    position: u64,
+    /// Bytes appended since the free space was looked at.
+    unchecked_len: u64,
+    is_full: bool,
+}
+
+/// The file that grows.
+#[derive(Debug)]
+struct Active {
+    file: Arc<DataFile>,
+    /// What the footer will say.
+    footer: Footer,
+    /// The log's position at the file's first record.
+    first_position: u64,
+    /// How far the last mark says that the file is durable.
+    marked_upto: u64,
+}
+
+impl Active {
+    /// Returns how far the file is durable, if that is more than its last mark says.
+    fn mark(&self, durable: Position) -> Option<u64> {
+        let upto = durable.0.checked_sub(self.first_position)? + FILE_HEADER_LEN;
+        Some(upto).filter(|upto| *upto > self.marked_upto)
+    }
+}
+
+/// What the log works with.
+pub(crate) struct Around<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) files: &'a Files,
+    pub(crate) manifest: &'a Mutex<Manifest>,
+    pub(crate) durability: &'a Durability,
+    pub(crate) health: &'a Health,
+}
+
+impl Around<'_> {
+    fn folder(&self) -> PathBuf {
+        self.disk.path().to_owned()
+    }
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let tail =
+            Tail { active: None, position: 0, unchecked_len: SPACE_CHECK_LEN, is_full: false };
+        Self { tail: Mutex::new(tail) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes `batch` to the end of the log.
+    pub(crate) fn append(&self, mut batch: Batch, around: &Around<'_>) -> Result<Appended> {
+        let mut tail = self.lock();
+        around.health.check()?;
+        let len = batch.len_max() as u64;
+        check_space(&mut tail, &batch, around)?;
+        around.health.poison_on_failure(make_room(&mut tail, len, around))?;
+        let Some(active) = tail.active.as_mut() else { unreachable!("room was just made") };
+        let mark = active.mark(around.durability.durable());
+        let (start, mut footer) = (active.footer.data_end, active.footer);
+        let bytes = batch.place(&active.file, mark, &mut footer);
+        let written_len = bytes.len() as u64;
+        let written = match active.file.try_write(bytes, start) {
+            Err(error) if is_out_of_space(&error) => {
+                active.file.set_len(start).and_then(|()| full(around))
+            }
+            written => written.context("write", || active.file.path()),
+        };
+        around.health.poison_on_failure(written)?;
+        active.footer = footer;
+        active.marked_upto = mark.unwrap_or(active.marked_upto);
+        active.file.set_data_end(footer.data_end);
+        let file = Arc::clone(&active.file);
+        tail.position += written_len;
+        let position = Position(tail.position);
+        around.durability.note_appended(tail.position);
+        let appended = Appended::new(file, position, footer.data_end, batch);
+        appended.file.add_unpublished(appended.count() as u64);
+        Ok(appended)
+    }
+
+    /// Seals the file that grows, if there is one; the next append begins another.
+    pub(crate) fn seal(&self, around: &Around<'_>) -> Result<()> {
+        let mut tail = self.lock();
+        around.health.poison_on_failure(seal_active(&mut tail, around))
+    }
+
+    /// Returns whether the last look at the free space found too little.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().is_full
+    }
+}
+
+/// Returns the refusal for want of space.
+fn full(around: &Around<'_>) -> Result<()> {
+    let free_len = around.disk.free_len().unwrap_or(0);
+    Err(Error::Full { folder: around.folder(), free_len })
+}
+
+/// Refuses puts when less than the reserve is free (R8). Deletes may use the reserve: they are how space is won.
+fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()> {
+    let len = batch.len_max() as u64;
+    tail.unchecked_len = tail.unchecked_len.saturating_add(len);
+    if !tail.is_full && tail.unchecked_len < SPACE_CHECK_LEN {
+        return Ok(());
+    }
+    let free_len = around.disk.free_len().context("read the free space of", || around.folder())?;
+    tail.unchecked_len = 0;
+    tail.is_full = free_len < around.config.reserve_len.saturating_add(len);
+    if tail.is_full && batch.has_put() {
+        return Err(Error::Full { folder: around.folder(), free_len });
+    }
+    Ok(())
+}
+
+/// Makes sure that there is a file that can take `len` bytes.
+fn make_room(tail: &mut Tail, len: u64, around: &Around<'_>) -> Result<()> {
+    let is_over = tail.active.as_ref().is_some_and(|active| {
+        active.footer.record_count > 0 && active.footer.data_end + len > around.config.file_len_max
+    });
+    if is_over {
+        seal_active(tail, around)?;
+    }
+    if tail.active.is_none() {
+        tail.active = Some(begin(tail.position, around)?);
+    }
+    Ok(())
+}
+
+fn seal_active(tail: &mut Tail, around: &Around<'_>) -> Result<()> {
+    let Some(active) = &tail.active else { return Ok(()) };
+    let (file, footer) = (&active.file, &active.footer);
+    around.durability.replace_file(|| match file.seal(footer) {
+        Ok(()) => Ok(None),
+        Err(Error::Io { source, .. }) if is_out_of_space(&source) => {
+            file.set_len(footer.data_end).and_then(|()| full(around)).map(|()| None)
+        }
+        Err(error) => Err(error),
+    })?;
+    tail.active = None;
+    Ok(())
+}
+
+/// Begins a new data file: on disk, in its folder and in the manifest before the first record is in it.
+fn begin(position: u64, around: &Around<'_>) -> Result<Active> {
+    let mut manifest = around.manifest.lock().unwrap_or_else(PoisonError::into_inner);
+    let id = around.files.next_id();
+    let created = (|| {
+        let file = DataFile::create(around.disk, manifest.store, id)?;
+        around.disk.sync_folder().context("sync", || around.folder())?;
+        manifest.commit(&[Edit::Added(id)])?;
+        Ok(Arc::new(file))
+    })();
+    let file = match created {
+        Ok(file) => file,
+        Err(Error::Full { .. }) => {
+            around.disk.remove(&id.data_name()).context("remove", || around.folder())?;
+            return Err(full(around).err().unwrap_or(Error::Closed));
+        }
+        Err(Error::Io { source, .. }) if is_out_of_space(&source) => {
+            // Perhaps the name was not even made; the manifest does not know it, so the next opening clears it away.
+            drop(around.disk.remove(&id.data_name()));
+            return Err(full(around).err().unwrap_or(Error::Closed));
+        }
+        Err(error) => return Err(error),
+    };
+    around.files.change(&[], &[Arc::clone(&file)]);
+    around.durability.replace_file(|| Ok(Some(Arc::clone(&file))))?;
+    Ok(Active {
+        file,
+        footer: Footer::empty(),
+        first_position: position,
+        marked_upto: FILE_HEADER_LEN,
+    })
+}

@@ -1,0 +1,185 @@
+//! The store's own threads: syncs by interval, hint files, merges.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::SyncPolicy;
+use crate::error::{Context, Error, Result};
+use crate::hint;
+use crate::keydir::Table;
+use crate::merge;
+use crate::store::Inner;
+
+/// Time between two looks at whether something is to be merged. Each wait is drawn anew around it, so
+/// that the stores of a cluster do not merge in step.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at how much is unsynced, under the policy `Never`.
+const WRITE_BACK_EVERY: Duration = Duration::from_millis(100);
+/// Unsynced bytes from which they are written back early under `Never`, so that sealing a file need not.
+const WRITE_BACK_LEN: u64 = 16 << 20;
+/// Entries of a dropped slot that are counted in one go.
+const UNCOUNT_MAX: usize = 1024;
+
+/// The wish that the background threads end, and the bell that wakes them.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    state: Mutex<State>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_stopping: bool,
+    is_woken: bool,
+}
+
+impl Background {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_stopping
+    }
+
+    /// Lets maintenance run soon.
+    pub(crate) fn wake(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_woken = true;
+        self.bell.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_stopping = true;
+        self.bell.notify_all();
+    }
+
+    /// Waits for `time`, or less when the threads shall end or, if `wakes` says so, when there is work.
+    fn wait(&self, time: Duration, wakes: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = |state: &mut State| !(state.is_stopping || wakes && state.is_woken);
+        let waited = self.bell.wait_timeout_while(state, time, is_idle);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.is_woken &= !wakes;
+    }
+}
+
+/// The running threads; dropping it ends them.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    store: Weak<Inner>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            store.background.stop();
+            store.pace.stop();
+        }
+        for handle in self.handles.drain(..) {
+            // The last handle may be dropped by one of the threads itself, which cannot wait for itself.
+            if handle.thread().id() != thread::current().id() {
+                drop(handle.join());
+            }
+        }
+    }
+}
+
+/// Starts the threads that the settings ask for.
+pub(crate) fn start(store: &Arc<Inner>) -> Result<Threads> {
+    let mut threads = Threads { store: Arc::downgrade(store), handles: Vec::new() };
+    if !store.config.has_background {
+        return Ok(threads);
+    }
+    let spawn = |name: &str, work: fn(&Inner)| {
+        let store = Arc::clone(store);
+        let built = thread::Builder::new().name(name.to_owned()).spawn(move || work(&store));
+        built.context("start a thread for", || store_path(&threads.store))
+    };
+    let mut handles = vec![spawn("bitcask-merge", keep_merging)?];
+    match store.config.sync {
+        SyncPolicy::Always => {}
+        SyncPolicy::Interval(_) | SyncPolicy::Never => {
+            handles.push(spawn("bitcask-sync", keep_syncing)?);
+        }
+    }
+    threads.handles = handles;
+    Ok(threads)
+}
+
+fn store_path(store: &Weak<Inner>) -> std::path::PathBuf {
+    store.upgrade().map(|store| store.disk.path().to_owned()).unwrap_or_default()
+}
+
+fn keep_merging(store: &Inner) {
+    while !store.is_stopping() {
+        let jitter = 0.75 + 0.5 * fastrand::f64();
+        store.background.wait(MAINTAIN_EVERY.mul_f64(jitter), true);
+        // A failure is counted in the figures, and stops writes if it must; the next round tries again.
+        if !store.is_stopping() && run(store).is_err() {
+            store.background.wait(MAINTAIN_EVERY, false);
+        }
+    }
+}
+
+fn keep_syncing(store: &Inner) {
+    let (every, len_min) = match store.config.sync {
+        SyncPolicy::Interval(every) => (every, 1),
+        SyncPolicy::Always | SyncPolicy::Never => (WRITE_BACK_EVERY, WRITE_BACK_LEN),
+    };
+    while !store.is_stopping() {
+        store.background.wait(every, false);
+        let unsynced_len = store.durability.appended().0 - store.durability.durable().0;
+        // A failure poisons the store, which every later write is told.
+        if unsynced_len >= len_min && store.durability.sync(&store.health).is_err() {
+            return;
+        }
+    }
+}
+
+/// Does all that is due: counts dropped slots' bytes as dead, writes hint files, merges.
+pub(crate) fn run(store: &Inner) -> Result<()> {
+    uncount_dropped(store);
+    // One failing file must not keep the others from their hints, nor the store from its merges.
+    let hints = write_hints(store);
+    while !store.is_stopping() && merge::run(store)?.is_some() {
+        write_hints(store)?;
+    }
+    hints
+}
+
+fn uncount_dropped(store: &Inner) {
+    let dropped =
+        std::mem::take(&mut *store.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+    for table in dropped {
+        uncount(store, &table);
+    }
+}
+
+fn uncount(store: &Inner, table: &Table) {
+    let mut at = Some(0);
+    while let Some(from) = at {
+        at = table.walk(from, UNCOUNT_MAX, |_, entry| {
+            store.files.with(entry.file, |file| file.sub_live(entry.live_len()));
+        });
+    }
+}
+
+/// Writes the hint files that are missing. A full disk and a damaged file do without.
+fn write_hints(store: &Inner) -> Result<()> {
+    for file in store.files.all().iter().filter(|file| is_lacking_hint(file)) {
+        let _not_merged_away = store.lock_merging();
+        if store.files.with(file.id, |_| ()).is_none() {
+            continue;
+        }
+        let Some(footer) = file.read_footer()? else { continue };
+        let pace = &mut |len| store.pace.take(len, store);
+        match hint::write(&store.disk, store.id, file, &footer, pace) {
+            Ok(()) | Err(Error::Corrupt { .. } | Error::Full { .. }) => {}
+            Err(Error::Io { source, .. }) if crate::error::is_out_of_space(&source) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn is_lacking_hint(file: &crate::data_file::DataFile) -> bool {
+    file.is_sealed() && !file.has_hint() && !file.is_damaged()
+}

@@ -1,0 +1,427 @@
+//! The manifest: which data files and which slots are alive.
+//!
+//! A log of edits, each with its own checksum, synced before it counts:
+//!
+//! ```text
+//! | header 28: magic "RCMANI1\n" 8 | store id 16 | crc 4 | edit | edit | …
+//!
+//! edit  0 payload length 4 | 4 crc of length and payload, seeded by store and offset | 8 payload
+//!
+//! payload   1 added file:      id 4
+//!           2 merged files:    removed count 4, added count 4, the ids 4 each, removed ones first
+//!           3 slot created:    generation 4
+//!           4 slot dropped:    generation 4
+//!           5 tombstone floor: generation 4, lsn 8
+//!           6 last file id:    id 4
+//! ```
+//!
+//! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one. At every
+//! opening, and when the log has grown long, the state is written as one short log to a
+//! temporary name, synced and renamed. An edit that is cut off or damaged at the very end was never told
+//! to anyone and is left out; damage anywhere before stops the opening, because a manifest that
+//! is wrong by one line can bring deleted data back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::codec::{Reader, put_at, to_u32, to_usize};
+use crate::data_file::FileId;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Context, Error, Result, is_out_of_space};
+use crate::keydir::Generation;
+use crate::record::Seed;
+use crate::types::{Lsn, SlotId};
+
+/// The manifest's file name.
+pub(crate) const NAME: &str = "MANIFEST";
+/// The name under which a new one is written.
+pub(crate) const TEMPORARY_NAME: &str = "MANIFEST.new";
+const MAGIC: &[u8; 8] = b"RCMANI1\n";
+const HEADER_LEN: usize = 28;
+const EDIT_HEADER_LEN: usize = 8;
+/// The longest edit that is read, in bytes: a merge of a hundred thousand files.
+const PAYLOAD_LEN_MAX: usize = 1 << 20;
+/// A log longer than this, in bytes, is written anew.
+const LOG_LEN_MAX: u64 = 1 << 20;
+/// The longest manifest that is read, in bytes.
+const FILE_LEN_MAX: u64 = 1 << 30;
+/// The file id that seeds the manifest's checksums: data files begin at 1.
+const SEED_ID: u32 = 0;
+
+/// One change of the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Added(FileId),
+    Merged { removed: Vec<FileId>, added: Vec<FileId> },
+    SlotCreated(Generation),
+    SlotDropped(Generation),
+    TombstoneFloor(Generation, Lsn),
+    LastFile(FileId),
+}
+
+impl Edit {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Added(id) => put_u32s(out, 1, [id.0]),
+            Self::Merged { removed, added } => {
+                put_u32s(out, 2, [to_u32(removed.len()), to_u32(added.len())]);
+                out.extend(removed.iter().chain(added).flat_map(|id| id.0.to_le_bytes()));
+            }
+            Self::SlotCreated(generation) => put_u32s(out, 3, [generation.0]),
+            Self::SlotDropped(generation) => put_u32s(out, 4, [generation.0]),
+            Self::TombstoneFloor(generation, lsn) => {
+                put_u32s(out, 5, [generation.0]);
+                out.extend_from_slice(&lsn.0.to_le_bytes());
+            }
+            Self::LastFile(id) => put_u32s(out, 6, [id.0]),
+        }
+    }
+
+    /// Reads an edit's payload.
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(payload);
+        let edit = match reader.u8()? {
+            1 => Self::Added(FileId(reader.u32()?)),
+            2 => {
+                let (removed_count, added_count) = (reader.u32()?, reader.u32()?);
+                let mut ids = |count| (0..count).map(|_| reader.u32().map(FileId)).collect();
+                let removed: Option<Vec<FileId>> = ids(removed_count);
+                let added: Option<Vec<FileId>> = ids(added_count);
+                Self::Merged { removed: removed?, added: added? }
+            }
+            3 => Self::SlotCreated(Generation(reader.u32()?)),
+            4 => Self::SlotDropped(Generation(reader.u32()?)),
+            5 => Self::TombstoneFloor(Generation(reader.u32()?), Lsn(reader.u64()?)),
+            6 => Self::LastFile(FileId(reader.u32()?)),
+            _ => return None,
+        };
+        reader.is_empty().then_some(edit)
+    }
+}
+
+fn put_u32s<const N: usize>(out: &mut Vec<u8>, tag: u8, numbers: [u32; N]) {
+    out.push(tag);
+    out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+}
+
+/// One slot, as the manifest knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlotState {
+    /// The latest generation.
+    pub(crate) generation: Generation,
+    pub(crate) is_live: bool,
+    pub(crate) tombstone_floor: Lsn,
+}
+
+/// What is alive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) files: BTreeSet<FileId>,
+    pub(crate) slots: BTreeMap<SlotId, SlotState>,
+    pub(crate) last_file: FileId,
+}
+
+impl State {
+    fn apply(&mut self, edit: &Edit) {
+        match edit {
+            Edit::Added(id) => self.add(*id),
+            Edit::Merged { removed, added } => {
+                for id in removed {
+                    self.files.remove(id);
+                }
+                for id in added {
+                    self.add(*id);
+                }
+            }
+            Edit::SlotCreated(generation) => {
+                let state =
+                    SlotState { generation: *generation, is_live: true, tombstone_floor: Lsn(0) };
+                self.slots.insert(generation.slot(), state);
+            }
+            Edit::SlotDropped(generation) => {
+                let state =
+                    SlotState { generation: *generation, is_live: false, tombstone_floor: Lsn(0) };
+                self.slots.insert(generation.slot(), state);
+            }
+            Edit::TombstoneFloor(generation, lsn) => {
+                let slot = self.slots.get_mut(&generation.slot());
+                if let Some(slot) = slot.filter(|slot| slot.generation == *generation) {
+                    slot.tombstone_floor = slot.tombstone_floor.max(*lsn);
+                }
+            }
+            Edit::LastFile(id) => self.last_file = self.last_file.max(*id),
+        }
+    }
+
+    fn add(&mut self, id: FileId) {
+        self.files.insert(id);
+        self.last_file = self.last_file.max(id);
+    }
+
+    /// Returns the edits that make this state from nothing.
+    fn edits(&self) -> Vec<Edit> {
+        let mut edits = vec![Edit::LastFile(self.last_file)];
+        edits.extend(self.files.iter().map(|id| Edit::Added(*id)));
+        for slot in self.slots.values() {
+            let generation = slot.generation;
+            if slot.is_live {
+                edits.push(Edit::SlotCreated(generation));
+                if slot.tombstone_floor > Lsn(0) {
+                    edits.push(Edit::TombstoneFloor(generation, slot.tombstone_floor));
+                }
+            } else {
+                edits.push(Edit::SlotDropped(generation));
+            }
+        }
+        edits
+    }
+}
+
+/// The open manifest: the state, and the log that it is read from.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub(crate) store: u128,
+    pub(crate) state: State,
+    folder: Arc<dyn Disk>,
+    file: Arc<dyn DiskFile>,
+    len: u64,
+}
+
+fn path(folder: &Arc<dyn Disk>) -> PathBuf {
+    folder.path().join(NAME)
+}
+
+fn push_edit(edit: &Edit, seed: Seed, offset: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; EDIT_HEADER_LEN]);
+    edit.encode(out);
+    let payload_len = to_u32(out.len() - start - EDIT_HEADER_LEN);
+    put_at(out, start, &payload_len.to_le_bytes());
+    let crc = edit_crc(out.get(start..).unwrap_or_default(), seed, offset);
+    put_at(out, start + 4, &crc.to_le_bytes());
+}
+
+/// Returns the checksum of an edit: over its length field and its payload.
+fn edit_crc(edit: &[u8], seed: Seed, offset: u64) -> u32 {
+    let payload = edit.get(EDIT_HEADER_LEN..).unwrap_or_default();
+    let mut hasher = crc32fast::Hasher::new_with_initial(seed.crc(offset, payload));
+    hasher.update(edit.get(..4).unwrap_or_default());
+    hasher.finalize()
+}
+
+fn encode_header(store: u128) -> [u8; HEADER_LEN] {
+    let mut bytes = [0; HEADER_LEN];
+    put_at(&mut bytes, 0, MAGIC);
+    put_at(&mut bytes, 8, &store.to_le_bytes());
+    let crc = bytes.get(..24).map_or(0, crc32fast::hash);
+    put_at(&mut bytes, 24, &crc.to_le_bytes());
+    bytes
+}
+
+/// What the bytes of a manifest say.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Parsed {
+    pub(crate) store: u128,
+    pub(crate) state: State,
+    /// Bytes at the end that are no whole edit.
+    pub(crate) tail_len: usize,
+}
+
+/// Reads the bytes of a manifest; the error is the offset and kind of damage.
+pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Parsed, (usize, &'static str)> {
+    let mut reader = Reader::new(bytes);
+    let store = (|| {
+        reader.array::<8>().filter(|magic| magic == MAGIC)?;
+        let store = reader.u128()?;
+        reader.u32().filter(|_| bytes.starts_with(&encode_header(store)))?;
+        Some(store)
+    })();
+    let store = store.ok_or((0, "not a manifest of this version"))?;
+    let seed = Seed::new(store, SEED_ID);
+    let mut state = State::default();
+    let mut at = HEADER_LEN;
+    while at < bytes.len() {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let Some((edit, len)) = parse_edit(rest, seed, at as u64) else {
+            return match has_edit_after(rest, seed, at) {
+                true => Err((at, "edit checksum")),
+                false => Ok(Parsed { store, state, tail_len: rest.len() }),
+            };
+        };
+        state.apply(&edit);
+        at += len;
+    }
+    Ok(Parsed { store, state, tail_len: 0 })
+}
+
+fn parse_edit(bytes: &[u8], seed: Seed, offset: u64) -> Option<(Edit, usize)> {
+    let mut reader = Reader::new(bytes);
+    let payload_len = reader.u32()? as usize;
+    let crc = reader.u32()?;
+    let len = EDIT_HEADER_LEN + payload_len;
+    let edit = bytes.get(..len).filter(|_| payload_len <= PAYLOAD_LEN_MAX)?;
+    let is_whole = edit_crc(edit, seed, offset) == crc;
+    let payload = edit.get(EDIT_HEADER_LEN..).filter(|_| is_whole)?;
+    Some((Edit::parse(payload)?, len))
+}
+
+/// Returns whether a whole edit stands somewhere behind the broken one at the start of `bytes`: edits are
+/// synced one by one, so only the last can be torn, and anything else is corruption.
+fn has_edit_after(bytes: &[u8], seed: Seed, offset: usize) -> bool {
+    (1..bytes.len()).any(|skip| {
+        let rest = bytes.get(skip..).unwrap_or_default();
+        parse_edit(rest, seed, (offset + skip) as u64).is_some()
+    })
+}
+
+impl Manifest {
+    /// Reads the folder's manifest, or begins one for the store `new_store` when there is none and no data file either.
+    /// Returns it and the bytes of a torn edit that were cut off.
+    pub(crate) fn open(folder: &Arc<dyn Disk>, new_store: u128) -> Result<(Self, usize)> {
+        let names = folder.list().context("list", || folder.path().to_owned())?;
+        let parsed = if names.iter().any(|name| name == NAME) {
+            load(folder)?
+        } else if names.iter().any(|name| FileId::from_name(name, ".data").is_some()) {
+            let what = "missing, although there are data files: restore it from a backup";
+            return Err(Error::Missing { path: path(folder), what });
+        } else {
+            Parsed { store: new_store, state: State::default(), tail_len: 0 }
+        };
+        let (file, len) = write_anew(folder, parsed.store, &parsed.state)?;
+        let folder = Arc::clone(folder);
+        let this = Self { store: parsed.store, state: parsed.state, folder, file, len };
+        Ok((this, parsed.tail_len))
+    }
+
+    /// Makes `edits` durable, then true. Refused as a whole when the disk is full.
+    ///
+    /// # Errors
+    /// `Full`: nothing happened. `Io`: it may have happened, and the store must be poisoned.
+    pub(crate) fn commit(&mut self, edits: &[Edit]) -> Result<()> {
+        let seed = Seed::new(self.store, SEED_ID);
+        let mut bytes = Vec::new();
+        for edit in edits {
+            push_edit(edit, seed, self.len + bytes.len() as u64, &mut bytes);
+        }
+        if let Err(error) = self.file.write_at(&bytes, self.len) {
+            let is_undone = is_out_of_space(&error) && self.file.set_len(self.len).is_ok();
+            return if is_undone {
+                Err(Error::Full { folder: self.folder.path().to_owned(), free_len: 0 })
+            } else {
+                Err(error).context("write", || path(&self.folder))
+            };
+        }
+        self.file.sync().context("sync", || path(&self.folder))?;
+        self.len += bytes.len() as u64;
+        for edit in edits {
+            self.state.apply(edit);
+        }
+        if self.len > LOG_LEN_MAX {
+            (self.file, self.len) = write_anew(&self.folder, self.store, &self.state)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads and checks the manifest of `folder`.
+pub(crate) fn load(folder: &Arc<dyn Disk>) -> Result<Parsed> {
+    let file = folder.open(NAME).context("open", || path(folder))?;
+    let len = file.file_len().context("read the length of", || path(folder))?;
+    if len > FILE_LEN_MAX {
+        return Err(Error::Limit { what: "manifest", len, max: FILE_LEN_MAX });
+    }
+    let mut bytes = vec![0; to_usize(len)];
+    let read_len = file.read_at(&mut bytes, 0).context("read", || path(folder))?;
+    bytes.truncate(read_len);
+    parse(&bytes).map_err(|(at, what)| Error::Corrupt {
+        path: path(folder),
+        offset: at as u64,
+        what,
+    })
+}
+
+/// Writes `state` as a new manifest into `folder`, in place of an old one; returns the file and its length.
+pub(crate) fn write_anew(
+    folder: &Arc<dyn Disk>,
+    store: u128,
+    state: &State,
+) -> Result<(Arc<dyn DiskFile>, u64)> {
+    let seed = Seed::new(store, SEED_ID);
+    let mut bytes = encode_header(store).to_vec();
+    for edit in state.edits() {
+        let offset = bytes.len() as u64;
+        push_edit(&edit, seed, offset, &mut bytes);
+    }
+    let names = folder.list().context("list", || folder.path().to_owned())?;
+    let temporary = || folder.path().join(TEMPORARY_NAME);
+    if names.iter().any(|name| name == TEMPORARY_NAME) {
+        folder.remove(TEMPORARY_NAME).context("remove", temporary)?;
+    }
+    let file = folder.create(TEMPORARY_NAME).context("create", temporary)?;
+    file.write_at(&bytes, 0).context("write", temporary)?;
+    file.sync().context("sync", temporary)?;
+    folder.rename(TEMPORARY_NAME, NAME).context("rename", temporary)?;
+    folder.sync_folder().context("sync", || folder.path().to_owned())?;
+    Ok((file, bytes.len() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (State, Vec<u8>) {
+        let mut state = State::default();
+        let slot = |index, life| Generation::new(SlotId::new(index).unwrap(), life);
+        for edit in [
+            Edit::Added(FileId(1)),
+            Edit::Added(FileId(2)),
+            Edit::SlotCreated(slot(0, 1)),
+            Edit::SlotCreated(slot(7, 1)),
+            Edit::SlotDropped(slot(7, 1)),
+            Edit::TombstoneFloor(slot(0, 1), Lsn(5)),
+            Edit::Merged { removed: vec![FileId(1)], added: vec![FileId(3)] },
+        ] {
+            state.apply(&edit);
+        }
+        let mut bytes = encode_header(9).to_vec();
+        for edit in state.edits() {
+            let offset = bytes.len() as u64;
+            push_edit(&edit, Seed::new(9, SEED_ID), offset, &mut bytes);
+        }
+        (state, bytes)
+    }
+
+    #[test]
+    fn a_state_comes_back_from_its_edits() {
+        let (state, bytes) = sample();
+        assert_eq!(state.files, [FileId(2), FileId(3)].into());
+        assert_eq!(state.last_file, FileId(3));
+        assert_eq!(parse(&bytes), Ok(Parsed { store: 9, state, tail_len: 0 }));
+    }
+
+    #[test]
+    fn a_cut_manifest_is_the_state_before_the_torn_edit() {
+        let (_, bytes) = sample();
+        for len in HEADER_LEN..bytes.len() {
+            let parsed = parse(&bytes[..len]).unwrap();
+            assert_eq!(parsed.store, 9);
+            assert!(parsed.tail_len < len);
+        }
+        assert!(parse(&bytes[..HEADER_LEN - 1]).is_err());
+    }
+
+    #[test]
+    fn damage_before_the_last_edit_is_an_error_with_its_place() {
+        let (_, bytes) = sample();
+        let last_edit_len = EDIT_HEADER_LEN + 13;
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x20;
+            match parse(&flipped) {
+                Ok(parsed) => assert!(at >= bytes.len() - last_edit_len && parsed.tail_len > 0),
+                Err((offset, _)) => assert!(offset <= at),
+            }
+        }
+    }
+}

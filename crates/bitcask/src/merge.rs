@@ -1,0 +1,340 @@
+//! Merges: live records of files with many dead bytes are copied to new files, and the old files go.
+//!
+//! 1. **Choose** sealed files whose dead bytes make it worth while ([`choose`], a pure function).
+//! 2. **Copy** each record that the keydir points to into new files; nothing points to the copies yet. A failure
+//!    here throws the copies away and has changed nothing.
+//! 3. **Commit**: the new files are sealed and synced, then one manifest edit takes the old files out and
+//!    the new ones in.
+//! 4. **Relocate**: each key that still points to an old record is pointed to its copy, one short lock each; a key that
+//!    was written meanwhile is left alone.
+//! 5. The old files lose their names; readers that have them open read on.
+//!
+//! A crash before 3 leaves the old files, after it the new ones. Readers and writers are never stopped.
+//!
+//! A tombstone is left out when it is below its slot's floor and no older record of its key is in any file (R5).
+//! Both are known exactly: see the table's *stale* counts. Should a merge be given up half-way, the
+//! counts it took down may be too low, and no tombstone is dropped until the next opening counts anew.
+//!
+//! Which files to take: Rosenblum and Ousterhout, *The Design and Implementation of a Log-Structured File System*,
+//! SOSP 1991, section 3.6 (greedy cleaning; the keys of a hash ring have no locality to exploit).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::config::MergeConfig;
+use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId};
+use crate::error::{Error, Result};
+use crate::hint::Hint;
+use crate::manifest::Edit;
+use crate::output::{Output, remove_file};
+use crate::record::{Head, Kind};
+use crate::scan::{Item, Scan};
+use crate::store::Inner;
+
+/// Files merged at once, at most, so that a merge ends within sensible time.
+const INPUT_COUNT_MAX: usize = 16;
+/// The share of dead bytes, in percent, from which a file is worth a merge by itself.
+const INPUT_DEAD_PERCENT: u64 = 20;
+/// A file below this part of a full one counts as small.
+const SMALL_PART: u64 = 8;
+
+/// What a merge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergeReport {
+    /// Data files merged away.
+    pub removed_count: usize,
+    /// Data files written.
+    pub added_count: usize,
+    /// Bytes of data files won back.
+    pub freed_len: u64,
+    /// Bytes copied.
+    pub copied_len: u64,
+}
+
+/// A data file, as the choice sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) id: FileId,
+    pub(crate) len: u64,
+    pub(crate) live_len: u64,
+}
+
+impl Candidate {
+    fn dead_len(&self) -> u64 {
+        self.len.saturating_sub(self.live_len)
+    }
+}
+
+/// Returns the files to merge, or none when it would gain too little.
+///
+/// Files with nothing live always go. Else, when the dead bytes of all pass the trigger, the files with the largest
+/// dead share go, up to one full file of live bytes. Else, when there are many small files, those do.
+pub(crate) fn choose(
+    candidates: &[Candidate],
+    file_len_max: u64,
+    config: &MergeConfig,
+) -> Vec<FileId> {
+    let mut sorted = candidates.to_vec();
+    // dead/len of a against b, without division; ids settle ties so that the choice is deterministic.
+    let share = |a: &Candidate, b: &Candidate| {
+        let left = u128::from(a.dead_len()) * u128::from(b.len);
+        let right = u128::from(b.dead_len()) * u128::from(a.len);
+        right.cmp(&left).then(a.id.cmp(&b.id))
+    };
+    sorted.sort_by(share);
+    let (len, dead_len) =
+        sorted.iter().fold((0, 0), |(len, dead), file| (len + file.len, dead + file.dead_len()));
+    let is_over = dead_len * 100 >= len * u64::from(config.dead_percent) && dead_len > 0;
+    let mut worth = sorted.iter().filter(|file| {
+        let is_worth = is_over && file.dead_len() * 100 >= file.len * INPUT_DEAD_PERCENT;
+        file.live_len == 0 || is_worth
+    });
+    let chosen = take_up_to(&mut worth, file_len_max);
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    let small_len = file_len_max / SMALL_PART;
+    let small: Vec<_> = sorted.iter().filter(|file| file.len < small_len).collect();
+    if small.len() < config.small_file_count.max(2) {
+        return Vec::new();
+    }
+    take_up_to(&mut small.into_iter(), file_len_max)
+}
+
+fn take_up_to(files: &mut dyn Iterator<Item = &Candidate>, live_len_max: u64) -> Vec<FileId> {
+    let mut live_len = 0;
+    files
+        .take_while(|file| {
+            live_len += file.live_len;
+            live_len <= live_len_max
+        })
+        .take(INPUT_COUNT_MAX)
+        .map(|file| file.id)
+        .collect()
+}
+
+/// Merges the files that are worth it most, if any are.
+pub(crate) fn run(store: &Inner) -> Result<Option<MergeReport>> {
+    let _one_at_a_time = store.lock_merging();
+    let files = store.files.all();
+    let candidates: Vec<_> = files.iter().filter(|file| is_free(file)).map(candidate).collect();
+    let chosen = choose(&candidates, store.config.file_len_max, &store.config.merge);
+    let inputs: Vec<_> = files.into_iter().filter(|file| chosen.contains(&file.id)).collect();
+    if inputs.is_empty() || !has_space(store, &inputs) {
+        return Ok(None);
+    }
+    store.health.check()?;
+    let merged = merge(store, &inputs);
+    if merged.is_err() {
+        store.counters.merges_failed.fetch_add(1, Ordering::Relaxed);
+        store.counts_are_low.store(true, Ordering::Release);
+    }
+    merged.map(Some)
+}
+
+fn is_free(file: &Arc<DataFile>) -> bool {
+    file.is_sealed() && !file.is_damaged() && !file.has_unpublished()
+}
+
+fn candidate(file: &Arc<DataFile>) -> Candidate {
+    let len = file.data_end() - FILE_HEADER_LEN;
+    Candidate { id: file.id, len, live_len: file.live_len() }
+}
+
+/// Returns whether the copies fit on the disk, the reserve included.
+fn has_space(store: &Inner, inputs: &[Arc<DataFile>]) -> bool {
+    let live_len: u64 = inputs.iter().map(|file| file.live_len()).sum();
+    live_len == 0 || store.disk.free_len().is_ok_and(|free_len| free_len > live_len)
+}
+
+fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
+    let mut output = Output::new(store);
+    let mut report = MergeReport::default();
+    let copied = inputs
+        .iter()
+        .try_for_each(|input| copy_live(store, input, &mut output, &mut report))
+        .and_then(|()| output.finish());
+    let outputs = match copied {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            output.discard();
+            return Err(error);
+        }
+    };
+    commit(store, inputs, &outputs)?;
+    let ids: Vec<_> = inputs.iter().map(|file| file.id).collect();
+    store.files.change(&[], &outputs);
+    for file in &outputs {
+        relocate(store, file, &ids)?;
+    }
+    store.files.change(&ids, &[]);
+    for id in &ids {
+        remove_file(&*store.disk, *id)?;
+    }
+    report.removed_count = inputs.len();
+    report.added_count = outputs.len();
+    let len = |files: &[Arc<DataFile>]| files.iter().map(|file| file.data_end()).sum::<u64>();
+    report.freed_len = len(inputs).saturating_sub(len(&outputs));
+    store.counters.merges.fetch_add(1, Ordering::Relaxed);
+    store.counters.merged_len.fetch_add(report.copied_len, Ordering::Relaxed);
+    Ok(report)
+}
+
+fn commit(store: &Inner, inputs: &[Arc<DataFile>], outputs: &[Arc<DataFile>]) -> Result<()> {
+    let ids = |files: &[Arc<DataFile>]| files.iter().map(|file| file.id).collect();
+    let edit = Edit::Merged { removed: ids(inputs), added: ids(outputs) };
+    let committed = store.lock_manifest().commit(&[edit]);
+    if committed.as_ref().is_err_and(Error::is_refusal) {
+        for file in outputs {
+            drop(remove_file(&*store.disk, file.id));
+        }
+    }
+    store.health.poison_on_failure(committed)
+}
+
+/// Copies the records of `input` that the keydir points to.
+fn copy_live(
+    store: &Inner,
+    input: &Arc<DataFile>,
+    output: &mut Output<'_>,
+    report: &mut MergeReport,
+) -> Result<()> {
+    let mut scan = Scan::new(input, input.data_end());
+    let mut paced_at = 0;
+    while let Some((at, item)) = scan.next()? {
+        let live = match item {
+            Item::Record(head) => judge(store, input.id, at, &head),
+            Item::Damage(_) => return Err(input.damaged(at, "record header")),
+        };
+        if let Some(live) = live {
+            let record = scan.record_bytes(at, live.record_len)?;
+            copy_one(input, at, &live, record, output)?;
+            report.copied_len += record.len() as u64;
+        }
+        let done_len = scan.offset() - paced_at;
+        if done_len >= 1 << 16 {
+            paced_at = scan.offset();
+            store.pace.take(done_len, store)?;
+        }
+    }
+    Ok(())
+}
+
+/// A record that goes on living.
+struct Live {
+    record_len: usize,
+    head_len: usize,
+    value_crc: u32,
+    lsn: crate::types::Lsn,
+}
+
+/// Decides whether a record is copied; a dead one and a tombstone that nobody needs are struck from the keydir's counts.
+fn judge(store: &Inner, file: FileId, offset: u64, head: &Head<'_>) -> Option<Live> {
+    let hint = Hint::of_head(head, file, offset)?;
+    let hash = store.keydir.hash(head.key);
+    let mut slot = store.keydir.lock(head.generation.slot());
+    if slot.generation != Some(head.generation) {
+        return None;
+    }
+    if slot.table.find(hash, head.key) != Some(hint.entry) {
+        slot.table.forget_stale(hash, head.key);
+        return None;
+    }
+    let (floor, hasher) = (slot.tombstone_floor, store.keydir.hasher());
+    let may_drop = head.kind == Kind::Delete && !store.counts_are_low.load(Ordering::Acquire);
+    if may_drop && slot.table.drop_tombstone(hash, head.key, &hint.entry, floor, hasher) {
+        drop(slot);
+        store.files.with(file, |file| file.sub_live(hint.entry.live_len()));
+        return None;
+    }
+    Some(Live {
+        record_len: head.record_len(),
+        head_len: head.len(),
+        value_crc: head.value_crc,
+        lsn: head.lsn,
+    })
+}
+
+fn copy_one(
+    input: &DataFile,
+    at: u64,
+    live: &Live,
+    record: &[u8],
+    output: &mut Output<'_>,
+) -> Result<()> {
+    let value = record.get(live.head_len..).unwrap_or_default();
+    if record.len() != live.record_len || crc32fast::hash(value) != live.value_crc {
+        // Copying it would give damaged bytes a good head in a new place; the file stays as it is.
+        return Err(input.damaged(at, "value checksum"));
+    }
+    output.copy(record, live.head_len, live.lsn)
+}
+
+/// Points the keys of the finished `output` to it, where they still point to one of the `inputs`.
+fn relocate(store: &Inner, output: &Arc<DataFile>, inputs: &[FileId]) -> Result<()> {
+    let mut scan = Scan::new(output, output.data_end());
+    while let Some((at, item)) = scan.next()? {
+        let Item::Record(head) = item else {
+            return store.health.poison_on_failure(Err(output.damaged(at, "fresh copy")));
+        };
+        let Some(hint) = Hint::of_head(&head, output.id, at) else { continue };
+        let hash = store.keydir.hash(hint.key);
+        let mut slot = store.keydir.lock(hint.generation.slot());
+        if slot.generation != Some(hint.generation) {
+            continue;
+        }
+        let old = slot.table.relocate(hash, hint.key, inputs, &hint.entry);
+        drop(slot);
+        if let Some(old) = old {
+            output.add_live(hint.entry.live_len());
+            store.files.with(old.file, |file| file.sub_live(old.live_len()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: u64 = 1_000;
+
+    /// What is tried, the files' lengths and live bytes, and the ids chosen.
+    type Row = (&'static str, &'static [(u64, u64)], &'static [u32]);
+
+    fn files(rows: &[(u64, u64)]) -> Vec<Candidate> {
+        let file = |(index, row): (usize, &(u64, u64))| Candidate {
+            id: FileId(u32::try_from(index).unwrap() + 1),
+            len: row.0,
+            live_len: row.1,
+        };
+        rows.iter().enumerate().map(file).collect()
+    }
+
+    #[test]
+    fn the_files_with_the_largest_dead_share_are_chosen_once_it_gains_enough() {
+        let table: [Row; 7] = [
+            ("no files", &[], &[]),
+            ("nothing dead", &[(1000, 1000), (1000, 1000)], &[]),
+            ("below the trigger", &[(1000, 800), (1000, 900)], &[]),
+            ("over it", &[(1000, 700), (1000, 300)], &[2, 1]),
+            ("a full file at most", &[(1000, 500), (1000, 400), (1000, 600)], &[2, 1]),
+            ("little gain in one", &[(1000, 100), (1000, 850)], &[1]),
+            ("nothing live goes at once", &[(1000, 0), (1000, 1000), (1000, 1000), (9, 9)], &[1]),
+        ];
+        for (what, rows, expected) in table {
+            let chosen = choose(&files(rows), FULL, &MergeConfig::default());
+            let ids: Vec<_> = chosen.iter().map(|id| id.0).collect();
+            assert_eq!(ids, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn many_small_files_become_one_and_then_there_is_nothing_to_gain() {
+        let config = MergeConfig::default();
+        let small: Vec<_> = (0..8).map(|_| (10, 10)).collect();
+        assert_eq!(choose(&files(&small), FULL, &config).len(), 8);
+        assert_eq!(choose(&files(&small[1..]), FULL, &config), []);
+        assert_eq!(choose(&files(&[(80, 80)]), FULL, &config), []);
+    }
+}

@@ -1,0 +1,303 @@
+//! Opening: from the files of a folder to a keydir.
+//!
+//! * The manifest says which files are alive. One that is missing stops the opening. Others are leftovers of a
+//!   merge and are removed, after everything else went well.
+//! * Sealed files are read through their hint files, or record by record.
+//! * A file without a footer was growing when its process ended. What is whole in it is copied to a new file, synced
+//!   and sealed, before anything is served. Damage before an offset that a mark proves durable is
+//!   corruption: the records behind it are kept, it is reported, the old file is set aside as `….damaged`,
+//!   and a key whose newest value it hit answers *damaged*, never an older value. Damage behind every such
+//!   offset is where the log tore: it ends there, because a hole in what was never promised is worse than its
+//!   loss. Zeros, which ext4 leaves behind a cut, are damage like any other.
+//! * The order in which records are met does not matter: the highest lsn wins (R1).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::data_file::{DataFile, FileId, Footer};
+use crate::error::{Context, Error, Result};
+use crate::hint::{self, Hint};
+use crate::manifest::Edit;
+use crate::output::{Output, remove_file};
+use crate::record::{Head, Kind};
+use crate::scan::{Item, Scan};
+use crate::store::Inner;
+
+/// Threads that read data files at opening, at most; more only wait for the same disk.
+const THREAD_COUNT_MAX: usize = 4;
+
+/// Bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub path: PathBuf,
+    /// Where in it, in bytes from its start.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+/// What opening a store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Data files read.
+    pub file_count: usize,
+    /// Of these, read through their hint files.
+    pub hint_count: usize,
+    /// Records met, dead ones among them.
+    pub record_count: u64,
+    /// Bytes of a torn tail that were cut off: writes that were never acknowledged as durable.
+    pub torn_len: u64,
+    /// Damage in what was durable.
+    pub damage: Vec<Damage>,
+    /// Leftover files that were removed.
+    pub leftover_count: usize,
+}
+
+impl Recovery {
+    fn add(&mut self, other: Self) {
+        self.file_count += other.file_count;
+        self.hint_count += other.hint_count;
+        self.record_count += other.record_count;
+        self.torn_len += other.torn_len;
+        self.damage.extend(other.damage);
+        self.leftover_count += other.leftover_count;
+    }
+}
+
+/// Fills the keydir and the file table of `store` from its folder.
+pub(crate) fn run(store: &Inner) -> Result<Recovery> {
+    let mut recovery = Recovery::default();
+    let (leftovers, adopted) = sort_names(store)?;
+    if !adopted.is_empty() {
+        store.lock_manifest().commit(&adopted)?;
+    }
+    let ids: Vec<_> = store.lock_manifest().state.files.iter().copied().collect();
+    let (mut sealed, mut unsealed) = (Vec::new(), Vec::new());
+    for id in ids {
+        let file = Arc::new(DataFile::open(&store.disk, store.id, id)?);
+        match file.read_footer()? {
+            Some(footer) => sealed.push((file, footer)),
+            None => unsealed.push(file),
+        }
+    }
+    let files: Vec<_> = sealed.iter().map(|(file, _)| Arc::clone(file)).collect();
+    store.files.change(&[], &files);
+    recovery.add(load_all(store, &sealed)?);
+    for file in unsealed {
+        recovery.add(salvage(store, &file)?);
+    }
+    recovery.leftover_count = leftovers.len();
+    for name in leftovers {
+        let path = || store.disk.path().join(&name);
+        store.disk.remove(&name).context("remove", path)?;
+    }
+    Ok(recovery)
+}
+
+/// Sorts the folder's names: leftovers to remove, and data files that the manifest does not know yet.
+///
+/// Those have higher ids than any it knows. They hold nothing that was acknowledged, or copies of what other files
+/// hold too, so taking them in is always right; removing them would not be, if the manifest's last edit
+/// was lost to damage.
+fn sort_names(store: &Inner) -> Result<(Vec<String>, Vec<Edit>)> {
+    let mut names = store.disk.list().context("list", || store.disk.path().to_owned())?;
+    names.sort();
+    let state = store.lock_manifest().state.clone();
+    for id in &state.files {
+        if names.binary_search(&id.data_name()).is_err() {
+            let path = store.disk.path().join(id.data_name());
+            let what = "missing, although the manifest names it: restore it from a backup";
+            return Err(Error::Missing { path, what });
+        }
+    }
+    let (mut leftovers, mut adopted) = (Vec::new(), Vec::new());
+    for name in names {
+        let data = FileId::from_name(&name, ".data");
+        let hint = FileId::from_name(&name, ".hint");
+        match data.or(hint) {
+            Some(id) if state.files.contains(&id) => {}
+            Some(id) if id > state.last_file => {
+                adopted.extend(data.map(Edit::Added));
+                store.files.note_used(id);
+            }
+            Some(_) => leftovers.push(name),
+            None if name.ends_with(".hint.new") => leftovers.push(name),
+            // Not the engine's: somebody's notes, or damaged files that were set aside.
+            None => {}
+        }
+    }
+    Ok((leftovers, adopted))
+}
+
+/// Loads all sealed files, on several threads where the store has threads.
+fn load_all(store: &Inner, sealed: &[(Arc<DataFile>, Footer)]) -> Result<Recovery> {
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Ok(Recovery::default()));
+    let work = || {
+        while let Some((file, footer)) = sealed.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let loaded = load(store, file, footer);
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            match (&mut *total, loaded) {
+                (Ok(total), Ok(loaded)) => total.add(loaded),
+                (Ok(_), Err(error)) => *total = Err(error),
+                (Err(_), _) => return,
+            }
+        }
+    };
+    let thread_count = match store.config.has_background {
+        true => {
+            thread::available_parallelism().map_or(1, |count| count.get().min(THREAD_COUNT_MAX))
+        }
+        false => 1,
+    };
+    thread::scope(|scope| {
+        for _ in 1..thread_count.min(sealed.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut recovery = total.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+    recovery.damage.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
+    Ok(recovery)
+}
+
+/// Loads one sealed file.
+fn load(store: &Inner, file: &Arc<DataFile>, footer: &Footer) -> Result<Recovery> {
+    let mut recovery = Recovery { file_count: 1, ..Recovery::default() };
+    if file.is_damaged() {
+        recovery.damage.push(damage(file, 0, 32, "file header"));
+    }
+    let mut count = 0;
+    let visit = &mut |hint: &Hint<'_>| {
+        store.offer(hint, file);
+        count += 1;
+    };
+    if hint::read(&store.disk, store.id, file, footer, visit).is_ok() {
+        (recovery.hint_count, recovery.record_count) = (1, count);
+        return Ok(recovery);
+    }
+    let mut scan = Scan::new(file, footer.data_end);
+    while let Some((at, item)) = scan.next()? {
+        match item {
+            Item::Record(head) => {
+                recovery.record_count += 1;
+                if let Some(hint) = Hint::of_head(&head, file.id, at) {
+                    store.offer(&hint, file);
+                }
+            }
+            Item::Damage(len) => {
+                file.note_damage();
+                recovery.damage.push(damage(file, at, len, "record header"));
+            }
+        }
+    }
+    Ok(recovery)
+}
+
+fn damage(file: &DataFile, offset: u64, len: u64, what: &'static str) -> Damage {
+    Damage { path: file.path(), offset, len, what }
+}
+
+/// What a look at every record of a file tells.
+pub(crate) struct Survey {
+    /// Where the log ends: at its tear, or at the file's end.
+    pub(crate) end: u64,
+    /// Records with good checksums, those behind a tear among them.
+    pub(crate) record_count: u64,
+    pub(crate) torn_len: u64,
+    pub(crate) corruption: Vec<Damage>,
+}
+
+/// Checks every record of `file`, which is known to have been durable up to `durable_min`.
+pub(crate) fn survey(file: &DataFile, durable_min: u64) -> Result<Survey> {
+    let file_end = file.data_end();
+    let mut scan = Scan::new(file, file_end);
+    let (mut durable_upto, mut bad) = (durable_min, Vec::new());
+    let mut record_count = 0;
+    while let Some((at, item)) = scan.next()? {
+        match item {
+            Item::Record(head) if head.kind == Kind::Mark => {
+                durable_upto = durable_upto.max(head.lsn.0);
+            }
+            Item::Record(head) => {
+                let (len, head_len, crc) = (head.record_len(), head.len(), head.value_crc);
+                let record = scan.record_bytes(at, len)?;
+                let value = record.get(head_len..).unwrap_or_default();
+                if record.len() < len || crc32fast::hash(value) != crc {
+                    bad.push(damage(file, at, len as u64, "value checksum"));
+                } else {
+                    record_count += 1;
+                }
+            }
+            Item::Damage(len) => bad.push(damage(file, at, len, "record header")),
+        }
+    }
+    let tear = bad.iter().position(|bad| bad.offset >= durable_upto);
+    let end = tear.and_then(|index| bad.get(index)).map_or(file_end, |tear| tear.offset);
+    bad.truncate(tear.unwrap_or(bad.len()));
+    Ok(Survey { end, record_count, torn_len: file_end - end, corruption: bad })
+}
+
+/// Copies what is whole in an unsealed file to a new one, and takes the new one in its place.
+fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
+    let Survey { end, torn_len, corruption, .. } = survey(file, 0)?;
+    let mut recovery =
+        Recovery { file_count: 1, torn_len, damage: corruption, ..Recovery::default() };
+    let mut output = Output::new(store);
+    let mut scan = Scan::new(file, end);
+    while let Some((at, item)) = scan.next()? {
+        let Item::Record(head) = item else { continue };
+        recovery.record_count += 1;
+        if head.kind == Kind::Mark {
+            continue;
+        }
+        let is_lost = recovery.damage.iter().any(|damage| damage.offset == at);
+        if is_lost {
+            write_lost(file, at, &head, &mut output)?;
+        } else {
+            let (len, head_len, lsn) = (head.record_len(), head.len(), head.lsn);
+            output.copy(scan.record_bytes(at, len)?, head_len, lsn)?;
+        }
+    }
+    let outputs = output.finish()?;
+    let added = outputs.iter().map(|file| file.id).collect();
+    store.lock_manifest().commit(&[Edit::Merged { removed: vec![file.id], added }])?;
+    store.files.change(&[], &outputs);
+    for output in &outputs {
+        if let Some(footer) = output.read_footer()? {
+            load(store, output, &footer)?;
+        }
+    }
+    set_aside(store, file, !recovery.damage.is_empty())?;
+    Ok(recovery)
+}
+
+/// Leaves word that the newest record of a key was damaged.
+fn write_lost(file: &DataFile, at: u64, head: &Head<'_>, output: &mut Output<'_>) -> Result<()> {
+    let note = format!("{}@{at}", file.path().display());
+    let lost = Head {
+        kind: Kind::Lost,
+        expires_at_ms: None,
+        value_len: crate::codec::to_u32(note.len()),
+        value_crc: crc32fast::hash(note.as_bytes()),
+        ..*head
+    };
+    output.write(&lost, note.as_bytes())
+}
+
+/// Takes an unsealed file's name away: for good, or to `….damaged` when there is something in it to look at.
+fn set_aside(store: &Inner, file: &DataFile, is_kept: bool) -> Result<()> {
+    if !is_kept {
+        return remove_file(&*store.disk, file.id);
+    }
+    let name = file.id.data_name();
+    let renamed = store.disk.rename(&name, &format!("{name}.damaged"));
+    renamed.context("rename", || file.path())?;
+    store.disk.sync_folder().context("sync", || store.disk.path().to_owned())
+}
