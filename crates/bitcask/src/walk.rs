@@ -1,6 +1,6 @@
-//! A walk over all records of a slot, in bounded memory.
+//! Reading all records of a slot, in bounded memory: as one walk, or page by page in the order of lsns.
 
-use std::collections::VecDeque;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -65,27 +65,99 @@ impl Records {
             });
         }
     }
+}
 
-    /// Reads a record; `None` when it is gone, with its slot or as a tombstone that was dropped.
-    fn read(&mut self, key: &[u8], mut entry: Entry) -> Option<Result<Record>> {
-        loop {
-            if let Some(read) = self.store.read(&entry, &mut self.buf) {
-                return Some(read.map(|(head, value)| Record {
-                    key: head.key.to_vec(),
-                    lsn: head.lsn,
-                    value: (!entry.is_tombstone).then(|| value.to_vec()),
-                    expires_at_ms: head.expires_at_ms,
-                    request: head.request,
-                }));
-            }
-            // A merge moved it.
-            let moved = self.store.keydir.find(self.slot, key).flatten()?;
-            if self.store.keydir.generation(self.slot) != Some(self.generation) {
-                return None;
-            }
-            entry = moved;
+/// Reads the newest record of `key`, which `entry` told of; `None` when it is gone, with its slot or as a tombstone
+/// that was dropped.
+fn read(
+    store: &Inner,
+    generation: Generation,
+    key: &[u8],
+    mut entry: Entry,
+    buf: &mut Vec<u8>,
+) -> Option<Result<Record>> {
+    loop {
+        if let Some(read) = store.read(&entry, buf) {
+            return Some(read.map(|(head, value)| Record {
+                key: head.key.to_vec(),
+                lsn: head.lsn,
+                value: (!entry.is_tombstone).then(|| value.to_vec()),
+                expires_at_ms: head.expires_at_ms,
+                request: head.request,
+            }));
+        }
+        // A merge moved it.
+        let hash = store.keydir.hash(key);
+        let slot = store.keydir.lock(generation.slot());
+        slot.generation.filter(|living| *living == generation)?;
+        entry = slot.table.find(hash, key)?;
+    }
+}
+
+/// Returns the newest records above `above` in the order of their lsns: at most `count_max`, and no more after
+/// `len_max` bytes.
+pub(crate) fn page(
+    store: &Inner,
+    slot: SlotId,
+    above: Lsn,
+    count_max: usize,
+    len_max: usize,
+) -> Result<Vec<Record>> {
+    let (generation, chosen) = choose(store, slot, above, count_max)?;
+    let (mut page, mut len, mut buf) = (Vec::new(), 0, Vec::new());
+    for Choice { key, entry } in chosen {
+        if len >= len_max {
+            break;
+        }
+        if let Some(record) = read(store, generation, &key, entry, &mut buf) {
+            len += entry.record_len as usize;
+            // Where it was overwritten meanwhile, the newer record stands in its place, and comes again by its own lsn.
+            page.push(Record { lsn: entry.lsn, ..record? });
         }
     }
+    Ok(page)
+}
+
+/// An entry that may be on a page; the one with the highest lsn is the first to be left out.
+#[derive(PartialEq, Eq)]
+struct Choice {
+    key: Vec<u8>,
+    entry: Entry,
+}
+
+impl Ord for Choice {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.entry.lsn.cmp(&other.entry.lsn)
+    }
+}
+
+impl PartialOrd for Choice {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Returns the entries with the `count_max` lowest lsns above `above`, in their order.
+fn choose(
+    store: &Inner,
+    slot: SlotId,
+    above: Lsn,
+    count_max: usize,
+) -> Result<(Generation, Vec<Choice>)> {
+    let locked = store.keydir.lock(slot);
+    let Some(generation) = locked.generation else { return Err(Error::NoSlot { slot }) };
+    let mut heap: BinaryHeap<Choice> = BinaryHeap::new();
+    locked.table.walk(0, usize::MAX, |key, entry| {
+        let is_late =
+            heap.len() >= count_max && heap.peek().is_none_or(|last| last.entry.lsn <= entry.lsn);
+        if entry.lsn > above && !is_late {
+            heap.push(Choice { key: key.to_vec(), entry: *entry });
+            if heap.len() > count_max {
+                heap.pop();
+            }
+        }
+    });
+    Ok((generation, heap.into_sorted_vec()))
 }
 
 impl Iterator for Records {
@@ -97,7 +169,8 @@ impl Iterator for Records {
                 self.fill();
             }
             let (key, entry) = self.chunk.pop_front()?;
-            if let Some(read) = self.read(&key, entry) {
+            let read = read(&self.store, self.generation, &key, entry, &mut self.buf);
+            if let Some(read) = read {
                 return Some(read);
             }
         }

@@ -198,6 +198,24 @@ fn a_walk_gives_each_record_above_an_lsn_once_while_merges_move_them() {
 }
 
 #[test]
+fn pages_give_all_records_in_the_order_of_their_lsns() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for index in 1..=100 {
+        put(&store, (index * 37) % 101, &format!("key{index}"), "0123456789");
+    }
+    let (mut above, mut lsns) = (Lsn(10), Vec::new());
+    loop {
+        let page = store.page(slot(0), above, 7, 200).unwrap();
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { break };
+        above = last.lsn;
+        lsns.extend(page.iter().map(|record| record.lsn.0));
+    }
+    assert_eq!(lsns, (11..=100).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_backup_is_a_store_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();
