@@ -1,0 +1,38 @@
+//! What a client is told once, with the limits it keeps.
+
+use std::time::Duration;
+
+use protocol::Limits;
+
+/// How long an operation may take by default, retries included: several times the second or so in which a cluster
+/// replaces a crashed server.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long one attempt to connect may take by default: a server that is there answers in milliseconds, and
+/// there may be others to try.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Settings of a [`Client`](crate::Client).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long an operation may take, from the call to its outcome.
+    pub timeout: Duration,
+    /// How long one attempt to connect to one address may take; never longer than what is left of `timeout`.
+    pub connect_timeout: Duration,
+    /// The longest key and value that are sent; the server has limits of its own.
+    pub limits: Limits,
+    /// The longest line taken from a server, in bytes.
+    pub reply_len_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            timeout: TIMEOUT_DEFAULT,
+            connect_timeout: CONNECT_TIMEOUT_DEFAULT,
+            limits,
+            reply_len_max: limits.line_len_max(),
+        }
+    }
+}

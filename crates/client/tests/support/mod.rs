@@ -1,0 +1,87 @@
+//! Servers of a few lines each: what a test says, on each connection in turn.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "helpers of tests fail by panicking, and each test executable uses some of them"
+)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use client::{Client, Config};
+
+/// A time-out that no test waits for: far beyond what anything takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A time-out that a test does wait for.
+pub(crate) const SHORT: Duration = Duration::from_millis(200);
+
+/// One accepted connection, seen from the server.
+pub(crate) struct Peer {
+    pub(crate) reader: BufReader<TcpStream>,
+}
+
+impl Peer {
+    /// Reads a line, without its end; empty when the client has closed the connection.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end_matches('\n').to_owned()
+    }
+
+    /// Writes `text` as it stands.
+    pub(crate) fn write(&mut self, text: &str) {
+        self.reader.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Expects the line `request` and answers it with the line `reply`.
+    pub(crate) fn answer(&mut self, request: &str, reply: &str) {
+        assert_eq!(self.line(), request);
+        self.write(&format!("{reply}\r\n"));
+    }
+
+    /// Waits until the client has closed the connection.
+    pub(crate) fn wait_for_end(&mut self) {
+        while self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty()) {
+            let len = self.reader.buffer().len();
+            self.reader.consume(len);
+        }
+    }
+}
+
+/// What a server does with one connection.
+pub(crate) type Script = Box<dyn FnOnce(Peer) + Send>;
+
+/// Starts a server that treats its connections by `scripts`, one after the other, and then ends; returns its
+/// address.
+pub(crate) fn server(scripts: Vec<Script>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for script in scripts {
+            let (stream, _) = listener.accept().unwrap();
+            script(Peer { reader: BufReader::new(stream) });
+        }
+    });
+    address
+}
+
+/// Returns a client of a server that has only one connection to treat.
+pub(crate) fn client_of(script: impl FnOnce(Peer) + Send + 'static) -> Client {
+    client_with(PATIENCE, vec![Box::new(script)])
+}
+
+/// Returns a client with a time-out, of a server with scripts for several connections.
+pub(crate) fn client_with(timeout: Duration, scripts: Vec<Script>) -> Client {
+    Client::new(vec![server(scripts)], Config { timeout, ..Config::default() })
+}
+
+/// Returns an address at which nobody listens.
+pub(crate) fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
