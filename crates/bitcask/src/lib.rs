@@ -71,4 +71,4 @@ pub use stats::{SlotStats, Stats};
 pub use store::{EntryInfo, Found, Store};
 pub use types::{Lsn, Op, Position, Request, SLOT_COUNT, SlotId, Write};
 pub use verify::{Progress, VerifyReport, verify, verify_on};
-pub use walk::{Record, Records};
+pub use walk::{Page, Record, Records};

@@ -26,7 +26,7 @@ use crate::record::Kind;
 use crate::recovery::{self, Recovery};
 use crate::stats::{SlotStats, Stats};
 use crate::types::{Lsn, Op, Position, Request, SlotId, Write};
-use crate::walk::{Record, Records};
+use crate::walk::{Page, Records};
 
 /// The name of the file that is locked while a store is open.
 pub(crate) const LOCK_NAME: &str = "LOCK";
@@ -511,20 +511,14 @@ impl Store {
     }
 
     /// Returns the newest records of the slot's keys whose lsn is above `above`, tombstones among them, **in the order of
-    /// their lsns**: at most `count_max`, and no more once they have `len_max` bytes. The last one's lsn is where to go
-    /// on; an empty page is the end. A key that is overwritten between two pages comes again, none is missed.
+    /// their lsns**: at most `count_max`, and no more once they have `len_max` bytes. A key that is overwritten between two
+    /// pages comes again, none is missed.
     ///
     /// It looks at every entry of the slot, under the slot's lock.
     ///
     /// # Errors
-    /// `NoSlot`; `Corrupt` and `Io` when a record cannot be read.
-    pub fn page(
-        &self,
-        slot: SlotId,
-        above: Lsn,
-        count_max: usize,
-        len_max: usize,
-    ) -> Result<Vec<Record>> {
+    /// `NoSlot`.
+    pub fn page(&self, slot: SlotId, above: Lsn, count_max: usize, len_max: usize) -> Result<Page> {
         crate::walk::page(&self.inner, slot, above, count_max, len_max)
     }
 

@@ -94,26 +94,39 @@ fn read(
     }
 }
 
-/// Returns the newest records above `above` in the order of their lsns: at most `count_max`, and no more after
-/// `len_max` bytes.
+/// A page of a slot's records, in the order of their lsns.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Why records that belong here could not be read.
+    pub unreadable: Vec<Error>,
+    /// The lsn to go on above; `None` at the end.
+    pub next: Option<Lsn>,
+}
+
+/// Reads the page above `above`: at most `count_max` records, and no more after `len_max` bytes.
 pub(crate) fn page(
     store: &Inner,
     slot: SlotId,
     above: Lsn,
     count_max: usize,
     len_max: usize,
-) -> Result<Vec<Record>> {
-    let (generation, chosen) = choose(store, slot, above, count_max)?;
-    let (mut page, mut len, mut buf) = (Vec::new(), 0, Vec::new());
+) -> Result<Page> {
+    let (generation, chosen) = choose(store, slot, above, count_max.max(1))?;
+    let (mut page, mut len, mut buf) = (Page::default(), 0, Vec::new());
     for Choice { key, entry } in chosen {
-        if len >= len_max {
+        if len >= len_max.max(1) {
             break;
         }
-        if let Some(record) = read(store, generation, &key, entry, &mut buf) {
-            len += entry.record_len as usize;
+        match read(store, generation, &key, entry, &mut buf) {
             // Where it was overwritten meanwhile, the newer record stands in its place, and comes again by its own lsn.
-            page.push(Record { lsn: entry.lsn, ..record? });
+            Some(Ok(record)) => page.records.push(record),
+            Some(Err(error)) => page.unreadable.push(error),
+            None => {}
         }
+        len += entry.record_len as usize;
+        page.next = Some(entry.lsn);
     }
     Ok(page)
 }

@@ -207,10 +207,10 @@ fn pages_give_all_records_in_the_order_of_their_lsns() {
     let (mut above, mut lsns) = (Lsn(10), Vec::new());
     loop {
         let page = store.page(slot(0), above, 7, 200).unwrap();
-        assert!(page.len() <= 7);
-        let Some(last) = page.last() else { break };
-        above = last.lsn;
-        lsns.extend(page.iter().map(|record| record.lsn.0));
+        assert!(page.records.len() <= 7 && page.unreadable.is_empty());
+        lsns.extend(page.records.iter().map(|record| record.lsn.0));
+        let Some(next) = page.next else { break };
+        above = next;
     }
     assert_eq!(lsns, (11..=100).collect::<Vec<_>>());
 }
