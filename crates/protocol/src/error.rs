@@ -76,7 +76,7 @@ impl Fault {
             Self::BadEscape => "bad escape",
             Self::BadNumber => "bad number",
             Self::CarriageReturn => "carriage return not allowed",
-            Self::NotInDialect => "not spoken in this dialect: request",
+            Self::NotInDialect => "request not spoken in this dialect",
         }
     }
 }

@@ -18,7 +18,10 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 /// Bytes looked at together when searching for what must be escaped.
-const BLOCK_LEN: usize = 64;
+const BLOCK_LEN: usize = 32;
+
+/// The same for shorter pieces, such as keys.
+const WORD_LEN: usize = 8;
 
 /// Where a piece of text stands: in keys a space must be escaped too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,37 +111,60 @@ const fn hex_digit(digit: u8) -> Option<u8> {
 /// Appends `bytes` as text, with as few escapes as can be.
 #[inline]
 pub(crate) fn escape_into(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
-    for block in bytes.chunks(BLOCK_LEN) {
-        if has_special(block, place) {
-            escape_copy(bytes, place, out);
-            return;
-        }
+    if must_escape(bytes, place) {
+        escape_copy(bytes, place, out);
+    } else {
+        out.extend_from_slice(bytes);
     }
-    out.extend_from_slice(bytes);
 }
 
 #[cold]
 fn escape_copy(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
     for block in bytes.chunks(BLOCK_LEN) {
-        if !has_special(block, place) {
+        if !must_escape(block, place) {
             out.extend_from_slice(block);
             continue;
         }
-        for &byte in block {
-            match letter_of(byte, place) {
-                Some(letter) => out.extend_from_slice(&[b'\\', letter]),
-                None => out.push(byte),
+        for piece in block.split_inclusive(|&byte| letter_of(byte, place).is_some()) {
+            let letter = piece.last().and_then(|&byte| letter_of(byte, place));
+            if let (Some(letter), Some((_, plain))) = (letter, piece.split_last()) {
+                out.extend_from_slice(plain);
+                out.extend_from_slice(&[b'\\', letter]);
+            } else {
+                out.extend_from_slice(piece);
             }
         }
     }
+}
+
+/// Returns whether a byte of `bytes` must be escaped.
+#[inline]
+fn must_escape(bytes: &[u8], place: Place) -> bool {
+    if bytes.len() >= BLOCK_LEN {
+        has_special_block::<BLOCK_LEN>(bytes, place)
+    } else if bytes.len() >= WORD_LEN {
+        has_special_block::<WORD_LEN>(bytes, place)
+    } else {
+        has_special(bytes, place)
+    }
+}
+
+/// Returns whether a byte of `bytes`, which has at least `LEN` bytes, must be escaped: block by
+/// block, and then the last `LEN` bytes, some of them for the second time.
+#[inline]
+fn has_special_block<const LEN: usize>(bytes: &[u8], place: Place) -> bool {
+    let (blocks, _) = bytes.as_chunks::<LEN>();
+    blocks.iter().any(|block| has_special(block, place))
+        || bytes.last_chunk::<LEN>().is_some_and(|block| has_special(block, place))
 }
 
 /// Returns whether a byte of `block` must be escaped; without branches, so that it is vectorised.
 #[inline]
 fn has_special(block: &[u8], place: Place) -> bool {
     let space = if place == Place::Key { b' ' } else { b'\\' };
-    block.iter().fold(false, |found, &byte| {
-        found | (byte == b'\\') | (byte == b'\n') | (byte == b'\r') | (byte == 0) | (byte == space)
+    block.iter().fold(false, |is_found, &byte| {
+        let is_line_end = (byte == b'\n') | (byte == b'\r');
+        is_found | is_line_end | (byte == b'\\') | (byte == 0) | (byte == space)
     })
 }
 

@@ -182,9 +182,8 @@ impl<'a> Parser<'a, '_> {
     fn only(&self, rest: Option<&'a [u8]>) -> Result<&'a [u8], Error<'a>> {
         let argument = self.some(rest, Fault::MissingKey)?;
         if self.dialect.has_escapes()
-            && let Some(at) = memchr(b' ', argument)
+            && let (_, Some(behind)) = split_token(argument)
         {
-            let behind = argument.get(at..).unwrap_or_default();
             return Err(self.malformed(Fault::TrailingText, behind));
         }
         Ok(argument)
