@@ -185,7 +185,7 @@ fn begin(position: u64, around: &Around<'_>) -> Result<Active> {
     let created = (|| {
         let file = DataFile::create(around.disk, manifest.store, id)?;
         around.disk.sync_folder().context("sync", || around.folder())?;
-        manifest.commit(&[Edit::Added(id)])?;
+        manifest.commit(&[Edit::Begun(id)])?;
         Ok(Arc::new(file))
     })();
     let file = match created {

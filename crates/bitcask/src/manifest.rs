@@ -7,12 +7,13 @@
 //!
 //! edit  0 payload length 4 | 4 crc of length and payload, seeded by store and offset | 8 payload
 //!
-//! payload   1 added file:      id 4
+//! payload   1 begun file:      id 4; all files named before are sealed
 //!           2 merged files:    removed count 4, added count 4, the ids 4 each, removed ones first
 //!           3 slot created:    generation 4
 //!           4 slot dropped:    generation 4
 //!           5 tombstone floor: generation 4, lsn 8
 //!           6 last file id:    id 4
+//!           7 found file:      id 4; not known to be sealed
 //! ```
 //!
 //! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one. At every
@@ -52,7 +53,8 @@ const SEED_ID: u32 = 0;
 /// One change of the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Edit {
-    Added(FileId),
+    Begun(FileId),
+    Found(FileId),
     Merged { removed: Vec<FileId>, added: Vec<FileId> },
     SlotCreated(Generation),
     SlotDropped(Generation),
@@ -63,7 +65,8 @@ pub(crate) enum Edit {
 impl Edit {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Added(id) => put_u32s(out, 1, [id.0]),
+            Self::Begun(id) => put_u32s(out, 1, [id.0]),
+            Self::Found(id) => put_u32s(out, 7, [id.0]),
             Self::Merged { removed, added } => {
                 put_u32s(out, 2, [to_u32(removed.len()), to_u32(added.len())]);
                 out.extend(removed.iter().chain(added).flat_map(|id| id.0.to_le_bytes()));
@@ -82,7 +85,8 @@ impl Edit {
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
         let edit = match reader.u8()? {
-            1 => Self::Added(FileId(reader.u32()?)),
+            1 => Self::Begun(FileId(reader.u32()?)),
+            7 => Self::Found(FileId(reader.u32()?)),
             2 => {
                 let (removed_count, added_count) = (reader.u32()?, reader.u32()?);
                 let mut ids = |count| (0..count).map(|_| reader.u32().map(FileId)).collect();
@@ -118,6 +122,8 @@ pub(crate) struct SlotState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) files: BTreeSet<FileId>,
+    /// Of these, the ones that may rightly end in a torn record: all others were sealed before a later one began.
+    pub(crate) growing: BTreeSet<FileId>,
     pub(crate) slots: BTreeMap<SlotId, SlotState>,
     pub(crate) last_file: FileId,
 }
@@ -125,10 +131,18 @@ pub(crate) struct State {
 impl State {
     fn apply(&mut self, edit: &Edit) {
         match edit {
-            Edit::Added(id) => self.add(*id),
+            Edit::Begun(id) => {
+                self.add(*id);
+                self.growing = [*id].into();
+            }
+            Edit::Found(id) => {
+                self.add(*id);
+                self.growing.insert(*id);
+            }
             Edit::Merged { removed, added } => {
                 for id in removed {
                     self.files.remove(id);
+                    self.growing.remove(id);
                 }
                 for id in added {
                     self.add(*id);
@@ -162,7 +176,9 @@ impl State {
     /// Returns the edits that make this state from nothing.
     fn edits(&self) -> Vec<Edit> {
         let mut edits = vec![Edit::LastFile(self.last_file)];
-        edits.extend(self.files.iter().map(|id| Edit::Added(*id)));
+        let added = self.files.difference(&self.growing).copied().collect();
+        edits.push(Edit::Merged { removed: Vec::new(), added });
+        edits.extend(self.growing.iter().map(|id| Edit::Found(*id)));
         for slot in self.slots.values() {
             let generation = slot.generation;
             if slot.is_live {
@@ -374,8 +390,9 @@ mod tests {
         let mut state = State::default();
         let slot = |index, life| Generation::new(SlotId::new(index).unwrap(), life);
         for edit in [
-            Edit::Added(FileId(1)),
-            Edit::Added(FileId(2)),
+            Edit::Begun(FileId(1)),
+            Edit::Begun(FileId(2)),
+            Edit::Found(FileId(4)),
             Edit::SlotCreated(slot(0, 1)),
             Edit::SlotCreated(slot(7, 1)),
             Edit::SlotDropped(slot(7, 1)),
@@ -395,8 +412,9 @@ mod tests {
     #[test]
     fn a_state_comes_back_from_its_edits() {
         let (state, bytes) = sample();
-        assert_eq!(state.files, [FileId(2), FileId(3)].into());
-        assert_eq!(state.last_file, FileId(3));
+        assert_eq!(state.files, [FileId(2), FileId(3), FileId(4)].into());
+        assert_eq!(state.growing, [FileId(2), FileId(4)].into());
+        assert_eq!(state.last_file, FileId(4));
         assert_eq!(parse(&bytes), Ok(Parsed { store: 9, state, tail_len: 0 }));
     }
 

@@ -102,15 +102,16 @@ pub(crate) fn choose(
 }
 
 fn take_up_to(files: &mut dyn Iterator<Item = &Candidate>, live_len_max: u64) -> Vec<FileId> {
-    let mut live_len = 0;
-    files
-        .take_while(|file| {
-            live_len += file.live_len;
-            live_len <= live_len_max
-        })
-        .take(INPUT_COUNT_MAX)
-        .map(|file| file.id)
-        .collect()
+    let (mut live_len, mut chosen) = (0, Vec::new());
+    for file in files.take(INPUT_COUNT_MAX) {
+        live_len += file.live_len;
+        // The first is taken whatever its size: one long record can make a file longer than a full one.
+        if live_len > live_len_max && !chosen.is_empty() {
+            break;
+        }
+        chosen.push(file.id);
+    }
+    chosen
 }
 
 /// Merges the files that are worth it most, if any are.
@@ -313,7 +314,8 @@ mod tests {
 
     #[test]
     fn the_files_with_the_largest_dead_share_are_chosen_once_it_gains_enough() {
-        let table: [Row; 7] = [
+        let table: [Row; 8] = [
+            ("one that is over-long", &[(5000, 2500)], &[1]),
             ("no files", &[], &[]),
             ("nothing dead", &[(1000, 1000), (1000, 1000)], &[]),
             ("below the trigger", &[(1000, 800), (1000, 900)], &[]),

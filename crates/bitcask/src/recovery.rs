@@ -8,7 +8,9 @@
 //!   corruption: the records behind it are kept, it is reported, the old file is set aside as `….damaged`,
 //!   and a key whose newest value it hit answers *damaged*, never an older value. Damage behind every such
 //!   offset is where the log tore: it ends there, because a hole in what was never promised is worse than its
-//!   loss. Zeros, which ext4 leaves behind a cut, are damage like any other.
+//!   loss. Zeros, which ext4 leaves behind a cut, are damage like any other. Where there is no room for a copy
+//!   and nothing is corrupt, the same bytes are written again in place: a full disk must not keep a store
+//!   from opening.
 //! * The order in which records are met does not matter: the highest lsn wins (R1).
 
 use std::path::PathBuf;
@@ -28,6 +30,9 @@ use crate::store::Inner;
 
 /// Threads that read data files at opening, at most; more only wait for the same disk.
 const THREAD_COUNT_MAX: usize = 4;
+
+/// Bytes written again in one go when a file is sealed in place.
+const REWRITE_LEN: usize = 1 << 20;
 
 /// Bytes that are not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +128,7 @@ fn sort_names(store: &Inner) -> Result<(Vec<String>, Vec<Edit>)> {
         match data.or(hint) {
             Some(id) if state.files.contains(&id) => {}
             Some(id) if id > state.last_file => {
-                adopted.extend(data.map(Edit::Added));
+                adopted.extend(data.map(Edit::Found));
                 store.files.note_used(id);
             }
             Some(_) => leftovers.push(name),
@@ -244,11 +249,21 @@ pub(crate) fn survey(file: &DataFile, durable_min: u64) -> Result<Survey> {
     Ok(Survey { end, record_count, torn_len: file_end - end, corruption: bad })
 }
 
-/// Copies what is whole in an unsealed file to a new one, and takes the new one in its place.
+/// Takes an unsealed file in: what is whole in it is copied to a new one, which takes its place.
+///
+/// A file that was sealed once, and whose footer is damaged now, cannot have torn: all damage in it is corruption.
 fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
-    let Survey { end, torn_len, corruption, .. } = survey(file, 0)?;
+    let may_be_torn = store.lock_manifest().state.growing.contains(&file.id);
+    let durable_min = if may_be_torn { 0 } else { file.data_end() };
+    let Survey { end, torn_len, corruption, .. } = survey(file, durable_min)?;
     let mut recovery =
         Recovery { file_count: 1, torn_len, damage: corruption, ..Recovery::default() };
+    if recovery.damage.is_empty() && !has_space(store, end) {
+        let sealed = seal_in_place(file, end)?;
+        store.files.change(&[], &[Arc::clone(file)]);
+        recovery.record_count = load(store, file, &sealed)?.record_count;
+        return Ok(recovery);
+    }
     let mut output = Output::new(store);
     let mut scan = Scan::new(file, end);
     while let Some((at, item)) = scan.next()? {
@@ -276,6 +291,40 @@ fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
     }
     set_aside(store, file, !recovery.damage.is_empty())?;
     Ok(recovery)
+}
+
+/// Returns whether `len` bytes can be copied without touching the reserve.
+fn has_space(store: &Inner, len: u64) -> bool {
+    let needed_len = len.saturating_add(store.config.reserve_len);
+    store.disk.free_len().is_ok_and(|free_len| free_len > needed_len)
+}
+
+/// Makes a sealed file of an unsealed one that is whole up to `end`, for want of space for a copy: every byte is
+/// written again as it stands, so that the sync that follows really writes it, whatever an earlier sync
+/// failed to do; then the tail is cut off. Broken off at any moment, it can be done again.
+fn seal_in_place(file: &DataFile, end: u64) -> Result<Footer> {
+    let mut chunk = vec![0; REWRITE_LEN];
+    let mut at = 0;
+    while at < end {
+        let left_len = crate::codec::to_usize(end - at).min(REWRITE_LEN);
+        let place = chunk.get_mut(..left_len).unwrap_or_default();
+        file.read(place, at)?;
+        file.write(place, at)?;
+        at += left_len as u64;
+    }
+    file.set_len(end)?;
+    let mut footer = Footer::empty();
+    let mut scan = Scan::new(file, end);
+    while let Some((_, item)) = scan.next()? {
+        if let Item::Record(head) = item
+            && head.kind != Kind::Mark
+        {
+            footer.count(head.lsn, 0);
+        }
+    }
+    footer.data_end = end;
+    file.seal(&footer)?;
+    Ok(footer)
 }
 
 /// Leaves word that the newest record of a key was damaged.

@@ -337,3 +337,61 @@ fn a_group_commit_makes_every_waiters_record_durable_r3() {
     });
     assert_eq!(store.stats().key_count, 800);
 }
+
+#[test]
+fn a_full_disk_refuses_puts_and_lets_reads_deletes_and_the_opening_go_on_r8() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for index in 1..=20 {
+        put(&store, index, &format!("key{index}"), "v");
+    }
+    drop(store);
+    let config = Config { reserve_len: u64::MAX, ..config() };
+    let (store, recovery) = Store::open(folder.path(), config).unwrap();
+    assert_eq!((recovery.record_count, recovery.damage), (20, vec![]));
+    let refused = store.append(&[Write::put(slot(0), Lsn(100), b"more", b"v")]).unwrap_err();
+    assert!(refused.is_full() && refused.is_refusal(), "{refused}");
+    assert!(store.stats().is_full);
+    delete(&store, 101, "key1");
+    assert_eq!((get(&store, "key1"), get(&store, "key2").as_deref()), (None, Some("v")));
+    store.maintain().unwrap();
+    drop(store);
+    let store = open(folder.path());
+    put(&store, 102, "more", "v");
+    assert_eq!(store.stats().key_count, 20);
+}
+
+/// Overwrites the byte at `at` of the file `name`, counted from its end when `at` is negative.
+fn damage(folder: &Path, name: &str, at: i64) {
+    let path = folder.join(name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let len = i64::try_from(bytes.len()).unwrap();
+    let at = usize::try_from(if at < 0 { len + at } else { at }).unwrap();
+    bytes[at] ^= 0x55;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_sealed_file_with_a_damaged_footer_has_not_torn_and_keeps_what_is_behind_its_damage_r4() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for index in 1..=300 {
+        put(&store, index, &format!("key{index}"), "0123456789");
+    }
+    drop(store);
+    damage(folder.path(), "0000000001.data", -3);
+    // The last byte of the first record, which is its value's.
+    let first_len = 28 + "key1".len() + 10;
+    damage(folder.path(), "0000000001.data", 32 + i64::try_from(first_len).unwrap() - 1);
+    let (store, recovery) = Store::open(folder.path(), config()).unwrap();
+    assert_eq!(recovery.damage.len(), 2, "{recovery:?}");
+    let mut buf = Vec::new();
+    let lost = store.get(slot(0), b"key1", &mut buf).unwrap_err();
+    assert!(matches!(lost, Error::Corrupt { .. }), "{lost}");
+    for index in 2..=300 {
+        assert_eq!(get(&store, &format!("key{index}")).as_deref(), Some("0123456789"), "{index}");
+    }
+    assert!(folder.path().join("0000000001.data.damaged").exists());
+    put(&store, 1000, "key1", "mended");
+    assert_eq!(get(&store, "key1").as_deref(), Some("mended"));
+}
