@@ -1,5 +1,5 @@
 //! What a store does, seen from outside, on the real disk.
-#![allow(
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test file a panic is the report")]
     clippy::unwrap_used,
     reason = "in a test file a failed unwrap is the report of a failed test"
 )]
