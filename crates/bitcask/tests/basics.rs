@@ -1,7 +1,8 @@
 //! What a store does, seen from outside, on the real disk.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a test file a panic is the report")]
+#![allow(
     clippy::unwrap_used,
-    reason = "in a test file a failed unwrap is the report of a failed test"
+    clippy::indexing_slicing,
+    reason = "in a test file a panic is the report"
 )]
 
 use std::path::Path;
