@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The `kvbench` command: see the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kvbench::run(std::env::args_os())
+}
