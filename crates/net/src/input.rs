@@ -87,9 +87,11 @@ impl Input {
         is_line_too_long || self.bytes.len() > self.line_len_max
     }
 
-    /// Returns whether a line was begun and its LF has not come.
+    /// Returns whether a line was begun and its LF has not come. A lone CR is the end of the line before it:
+    /// some clients end lines in LF CR.
     pub(crate) fn has_begun_line(&self) -> bool {
-        self.bytes.len() > self.lines_len
+        let begun = self.bytes.get(self.lines_len..).unwrap_or_default();
+        !begun.is_empty() && begun != b"\r"
     }
 
     /// Returns whether the buffer has grown beyond its first size.
@@ -97,10 +99,8 @@ impl Input {
         self.bytes.capacity() > START_LEN
     }
 
-    /// Gives memory back if the buffer is empty.
+    /// Gives back the memory that the bytes which are there do not need.
     pub(crate) fn shrink(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = Vec::with_capacity(START_LEN);
-        }
+        self.bytes.shrink_to(START_LEN);
     }
 }

@@ -257,6 +257,17 @@ fn a_request_that_drips_is_refused_when_its_time_is_over() {
 }
 
 #[test]
+fn a_carriage_return_after_the_last_line_begins_no_request() {
+    let request_timeout = Duration::from_millis(100);
+    let idle_timeout = Some(Duration::from_millis(300));
+    let fixture = start(Config { request_timeout, idle_timeout, ..Config::default() });
+    let mut client = fixture.connect();
+    client.send("echo first\n\r");
+    assert_eq!(client.line(), "first");
+    assert_eq!(client.rest(), "", "it is closed as idle, without a refusal");
+}
+
+#[test]
 fn a_quiet_connection_is_closed_but_not_while_it_is_owed_a_reply() {
     let config = Config { idle_timeout: Some(Duration::from_millis(50)), ..Config::default() };
     let fixture = start(config);
