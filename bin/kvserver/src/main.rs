@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The program `kvserver`; all of it is in the library of the same name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kvserver::main(std::env::args_os())
+}

@@ -1,0 +1,104 @@
+//! `info`: the server's figures as names and values.
+//!
+//! Names end in their unit. What is counted is counted since the start.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bitcask::{Stats, SyncPolicy};
+use net::Counters;
+use protocol::InfoPair;
+
+use crate::counts::Kind;
+use crate::service::Shared;
+
+/// What does not change while a server runs.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) started_at: Instant,
+    pub(crate) address: SocketAddr,
+    /// What `keyrange` says instead of the address a client reached.
+    pub(crate) advertise: Option<SocketAddr>,
+    pub(crate) dir: PathBuf,
+    pub(crate) sync: SyncPolicy,
+    pub(crate) connection_count_max: usize,
+    pub(crate) connections: Arc<Counters>,
+}
+
+/// Returns all figures.
+pub(crate) fn pairs(shared: &Shared) -> Vec<InfoPair<'static>> {
+    let mut pairs = of_server(shared);
+    pairs.extend(of_store(&shared.store.stats()));
+    let poisoned = shared.store.poison_cause();
+    pairs.push(pair("writes", if poisoned.is_some() { "refused" } else { "accepted" }));
+    pairs.push(pair("writes_refused_because", poisoned.unwrap_or_default()));
+    pairs
+}
+
+fn of_server(shared: &Shared) -> Vec<InfoPair<'static>> {
+    let (about, counts) = (&shared.about, &shared.counts);
+    let connections = about.connections.read();
+    vec![
+        pair("version", env!("CARGO_PKG_VERSION")),
+        pair("uptime_s", about.started_at.elapsed().as_secs().to_string()),
+        pair("process", std::process::id().to_string()),
+        pair("address", about.address.to_string()),
+        pair("dir", about.dir.display().to_string()),
+        pair("sync", sync_name(about.sync)),
+        pair("dialect", shared.dialect.name()),
+        pair("epoch", shared.slots.epoch().to_string()),
+        pair("connections", connections.open.to_string()),
+        pair("connections_max", about.connection_count_max.to_string()),
+        pair("connections_accepted", connections.accepted.to_string()),
+        pair("connections_refused", connections.refused.to_string()),
+        pair("connections_timed_out", connections.timed_out.to_string()),
+        pair("connections_too_slow", connections.too_slow.to_string()),
+        pair("connections_panicked", connections.panicked.to_string()),
+        pair("gets", counts.total(Kind::Get).to_string()),
+        pair("puts", counts.total(Kind::Put).to_string()),
+        pair("deletes", counts.total(Kind::Delete).to_string()),
+        pair("others", counts.total(Kind::Other).to_string()),
+        pair("memory_bytes", resident_len().map_or("unknown".into(), |len| len.to_string())),
+    ]
+}
+
+fn of_store(stats: &Stats) -> Vec<InfoPair<'static>> {
+    vec![
+        pair("slots", stats.slot_count.to_string()),
+        pair("keys", stats.key_count.to_string()),
+        pair("tombstones", stats.tombstone_count.to_string()),
+        pair("live_bytes", stats.live_len.to_string()),
+        pair("dead_bytes", stats.dead_len.to_string()),
+        pair("disk_bytes", stats.disk_len.to_string()),
+        pair("data_files", stats.file_count.to_string()),
+        pair("damaged_files", stats.damaged_file_count.to_string()),
+        pair("keydir_bytes", stats.keydir_len.to_string()),
+        pair("merges", stats.merge_count.to_string()),
+        pair("merges_failed", stats.merge_failed_count.to_string()),
+        pair("merged_bytes", stats.merged_len.to_string()),
+        pair("disk_full", if stats.is_full { "yes" } else { "no" }),
+    ]
+}
+
+fn pair(name: &'static str, value: impl Into<Cow<'static, str>>) -> InfoPair<'static> {
+    (name.into(), value.into())
+}
+
+/// Returns the policy as `--sync` takes it.
+pub(crate) fn sync_name(sync: SyncPolicy) -> String {
+    match sync {
+        SyncPolicy::Always => "always".into(),
+        SyncPolicy::Never => "never".into(),
+        SyncPolicy::Interval(interval) => format!("interval={}", interval.as_millis()),
+    }
+}
+
+/// Returns the bytes of memory the process has resident, as Linux says.
+fn resident_len() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

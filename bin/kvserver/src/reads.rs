@@ -1,0 +1,78 @@
+//! Reads of one key.
+
+use bitcask::SlotId;
+use hashring::Token;
+use net::Replies;
+use protocol::{Dialect, Reply};
+
+use crate::service::Shared;
+
+/// A value from this length on goes to the socket from where it was read, if it can be shown as it is.
+const LARGE_LEN: usize = 16 * 1024;
+
+/// Memory a quiet connection keeps for reading values.
+const KEPT_LEN: usize = 16 * 1024;
+
+/// What every reply ends in.
+const LINE_END: &[u8] = b"\r\n";
+
+/// Returns the engine's name of the slot of `token`.
+pub(crate) fn slot_of(token: Token) -> SlotId {
+    let Some(slot) = SlotId::new(token.slot().index()) else {
+        unreachable!("the ring and the engine have the same number of slots")
+    };
+    slot
+}
+
+/// Reads values into a buffer that is used again.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    record: Vec<u8>,
+}
+
+impl Reader {
+    /// Answers a get of `key`, which lies at `token`.
+    pub(crate) fn get(&mut self, shared: &Shared, token: Token, key: &[u8], replies: &mut Replies) {
+        let dialect = shared.dialect;
+        let reply = match shared.store.get(slot_of(token), key, &mut self.record) {
+            Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
+                return answer_large(key, found.value, dialect, replies);
+            }
+            Ok(Some(found)) => Reply::GetSuccess { key: key.into(), value: found.value.into() },
+            Ok(None) => Reply::GetNotFound { key: key.into() },
+            Err(error) => {
+                log::error!("a read failed: {error}");
+                Reply::GetError { key: key.into(), reason: error.to_string().into() }
+            }
+        };
+        reply.encode_into(dialect, replies.buffer());
+    }
+
+    /// Gives back memory that only large values need.
+    pub(crate) fn rest(&mut self) {
+        self.record = Vec::with_capacity(KEPT_LEN.min(self.record.capacity()));
+    }
+}
+
+/// Answers with a value that is sent from where it stands.
+fn answer_large(key: &[u8], value: &[u8], dialect: Dialect, replies: &mut Replies) {
+    let head = Reply::GetSuccess { key: key.into(), value: (&[]).into() };
+    let out = replies.buffer();
+    head.encode_into(dialect, out);
+    out.truncate(out.len() - LINE_END.len());
+    replies.push_value(value, LINE_END);
+}
+
+/// Returns whether `value` is long, and reads in `dialect` as the bytes it has.
+fn is_large_and_plain(value: &[u8], dialect: Dialect) -> bool {
+    value.len() >= LARGE_LEN
+        && match dialect {
+            Dialect::Native => {
+                memchr::memchr3(b'\\', b'\n', b'\r', value).is_none()
+                    && memchr::memchr(0, value).is_none()
+            }
+            Dialect::Toronto | Dialect::Tum => {
+                memchr::memchr(b'\n', value).is_none() && !value.ends_with(b"\r")
+            }
+        }
+}
