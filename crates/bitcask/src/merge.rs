@@ -3,7 +3,8 @@
 //! 1. **Choose** sealed files whose dead bytes make it worth while ([`choose`], a pure function).
 //! 2. **Copy** each record that the keydir points to into new files; nothing points to the copies yet. A failure
 //!    here throws the copies away and has changed nothing.
-//! 3. **Commit**: the new files are sealed and synced, then one manifest edit takes the old files out and
+//! 3. **Commit**: the new files are sealed and synced, so is the log, whose records made the inputs' dead ones dead;
+//!    then one manifest edit takes the old files out and
 //!    the new ones in.
 //! 4. **Relocate**: each key that still points to an old record is pointed to its copy, one short lock each; a key that
 //!    was written meanwhile is left alone.
@@ -75,10 +76,11 @@ pub(crate) fn choose(
     config: &MergeConfig,
 ) -> Vec<FileId> {
     let mut sorted = candidates.to_vec();
-    // dead/len of a against b, without division; ids settle ties so that the choice is deterministic.
+    // dead/len of a against b, without division; ids settle ties so that the choice is deterministic. A file without
+    // records has no share, and a zero for its length would make it the equal of all others.
     let share = |a: &Candidate, b: &Candidate| {
-        let left = u128::from(a.dead_len()) * u128::from(b.len);
-        let right = u128::from(b.dead_len()) * u128::from(a.len);
+        let left = u128::from(a.dead_len()) * u128::from(b.len.max(1));
+        let right = u128::from(b.dead_len()) * u128::from(a.len.max(1));
         right.cmp(&left).then(a.id.cmp(&b.id))
     };
     sorted.sort_by(share);
@@ -162,6 +164,9 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
             return Err(error);
         }
     };
+    // What dead records were overwritten with must survive a power cut before they go: under the policies that
+    // do not wait for a sync it may not be durable yet.
+    store.durability.sync(&store.health)?;
     commit(store, inputs, &outputs)?;
     let ids: Vec<_> = inputs.iter().map(|file| file.id).collect();
     store.files.change(&[], &outputs);
@@ -329,6 +334,16 @@ mod tests {
             let ids: Vec<_> = chosen.iter().map(|id| id.0).collect();
             assert_eq!(ids, expected, "{what}");
         }
+    }
+
+    #[test]
+    fn files_without_records_are_chosen_and_do_not_upset_the_order() {
+        let rows: Vec<_> =
+            (0..64).map(|index| if index % 3 == 0 { (0, 0) } else { (100, index) }).collect();
+        let chosen = choose(&files(&rows), FULL, &MergeConfig::default());
+        assert_eq!(chosen.len(), INPUT_COUNT_MAX);
+        let empty = choose(&files(&[(100, 100), (0, 0)]), FULL, &MergeConfig::default());
+        assert_eq!(empty, [FileId(2)]);
     }
 
     #[test]
