@@ -221,7 +221,11 @@ impl DataFile {
     }
 
     /// Appends the footer and syncs: the file's bytes are final.
+    ///
+    /// The records are synced before the footer is written: a footer that a power cut or a failed sync left behind
+    /// alone would vouch for records that are not there.
     pub(crate) fn seal(&self, footer: &Footer) -> Result<()> {
+        self.sync()?;
         self.write(&footer.encode(self.seed), footer.data_end)?;
         self.sync()?;
         self.note_sealed(footer.data_end);
