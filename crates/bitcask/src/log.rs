@@ -98,9 +98,7 @@ impl Log {
         let bytes = batch.place(&active.file, mark, &mut footer);
         let written_len = bytes.len() as u64;
         let written = match active.file.try_write(bytes, start) {
-            Err(error) if is_out_of_space(&error) => {
-                active.file.set_len(start).and_then(|()| full(around))
-            }
+            Err(error) if is_out_of_space(&error) => cut_off(&active.file, start, around),
             written => written.context("write", || active.file.path()),
         };
         around.health.poison_on_failure(written)?;
@@ -128,8 +126,25 @@ impl Log {
     }
 }
 
+/// Takes back a write that lacked space. The cut is synced before the refusal is told: a power cut would else bring
+/// back those records of the batch that fitted.
+fn cut_off(file: &Arc<DataFile>, end: u64, around: &Around<'_>) -> Result<()> {
+    around.durability.replace_file(|| {
+        file.set_len(end)?;
+        file.sync()?;
+        Ok(Some(Arc::clone(file)))
+    })?;
+    full(around)
+}
+
+/// Returns whether `error` is a lack of space that a write met, so that what it wrote can be cut off again. A sync
+/// that lacks space has failed like any other: the pages it gave up on are marked clean (R3).
+fn is_undoable(error: &Error) -> bool {
+    matches!(error, Error::Io { op: "create" | "write", source, .. } if is_out_of_space(source))
+}
+
 /// Returns the refusal for want of space.
-fn full(around: &Around<'_>) -> Result<()> {
+fn full<T>(around: &Around<'_>) -> Result<T> {
     let free_len = around.disk.free_len().unwrap_or(0);
     Err(Error::Full { folder: around.folder(), free_len })
 }
@@ -169,7 +184,7 @@ fn seal_active(tail: &mut Tail, around: &Around<'_>) -> Result<()> {
     let (file, footer) = (&active.file, &active.footer);
     around.durability.replace_file(|| match file.seal(footer) {
         Ok(()) => Ok(None),
-        Err(Error::Io { source, .. }) if is_out_of_space(&source) => {
+        Err(error) if is_undoable(&error) => {
             file.set_len(footer.data_end).and_then(|()| full(around)).map(|()| None)
         }
         Err(error) => Err(error),
@@ -182,22 +197,19 @@ fn seal_active(tail: &mut Tail, around: &Around<'_>) -> Result<()> {
 fn begin(position: u64, around: &Around<'_>) -> Result<Active> {
     let mut manifest = around.manifest.lock().unwrap_or_else(PoisonError::into_inner);
     let id = around.files.next_id();
-    let created = (|| {
-        let file = DataFile::create(around.disk, manifest.store, id)?;
-        around.disk.sync_folder().context("sync", || around.folder())?;
-        manifest.commit(&[Edit::Begun(id)])?;
-        Ok(Arc::new(file))
-    })();
+    let created = DataFile::create(around.disk, manifest.store, id)
+        .or_else(|error| if is_undoable(&error) { full(around) } else { Err(error) })
+        .and_then(|file| {
+            around.disk.sync_folder().context("sync", || around.folder())?;
+            manifest.commit(&[Edit::Begun(id)])?;
+            Ok(Arc::new(file))
+        });
     let file = match created {
         Ok(file) => file,
-        Err(Error::Full { .. }) => {
-            around.disk.remove(&id.data_name()).context("remove", || around.folder())?;
-            return Err(full(around).err().unwrap_or(Error::Closed));
-        }
-        Err(Error::Io { source, .. }) if is_out_of_space(&source) => {
-            // Perhaps the name was not even made; the manifest does not know it, so the next opening clears it away.
+        Err(error @ Error::Full { .. }) => {
+            // Perhaps the name was not even made; the manifest does not know it, and the file is empty.
             drop(around.disk.remove(&id.data_name()));
-            return Err(full(around).err().unwrap_or(Error::Closed));
+            return Err(error);
         }
         Err(error) => return Err(error),
     };

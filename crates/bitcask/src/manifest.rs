@@ -321,7 +321,9 @@ impl Manifest {
             push_edit(edit, seed, self.len + bytes.len() as u64, &mut bytes);
         }
         if let Err(error) = self.file.write_at(&bytes, self.len) {
-            let is_undone = is_out_of_space(&error) && self.file.set_len(self.len).is_ok();
+            // The cut must be durable too, or a power cut brings back what was refused.
+            let is_undone = is_out_of_space(&error)
+                && self.file.set_len(self.len).and_then(|()| self.file.sync()).is_ok();
             return if is_undone {
                 Err(Error::Full { folder: self.folder.path().to_owned(), free_len: 0 })
             } else {
