@@ -56,9 +56,11 @@ impl Reply<'_> {
             Self::ScanItem { key, value } => line.word("scan_item").token(key).value(value),
             Self::ScanSuccess { next, count } => {
                 let next = next.as_deref().unwrap_or(super::SCAN_END);
-                line.word("scan_success").text(next).text(&count.to_string())
+                line.word("scan_success").plain_token(next).text(&count.to_string())
             }
-            Self::ScanError { cursor, reason } => line.word("scan_error").text(cursor).text(reason),
+            Self::ScanError { cursor, reason } => {
+                line.word("scan_error").plain_token(cursor).text(reason)
+            }
             Self::BackupSuccess { path, file_count, len } => line
                 .word("backup_success")
                 .token(path)
@@ -145,13 +147,16 @@ impl Line<'_> {
         self
     }
 
-    /// Appends a value that this dialect can show.
+    /// Appends a value.
     fn value(&mut self, value: &[u8]) -> &mut Self {
         self.out.push(b' ');
         if self.dialect.has_escapes() {
             escape_into(value, Place::Value, self.out);
-        } else {
+        } else if is_showable(value) {
             self.out.extend_from_slice(value);
+        } else {
+            // Items of a scan only, which these dialects do not speak; the line must hold all the same.
+            self.on_one_line(value, b'?');
         }
         self
     }
@@ -188,10 +193,15 @@ impl Line<'_> {
     fn info(&mut self, pairs: &[InfoPair<'_>]) -> &mut Self {
         self.word("info_success");
         for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-            let word = text.replace(|c: char| c.is_whitespace() || c.is_control(), "_");
-            self.text(if word.is_empty() { "-" } else { &word });
+            self.plain_token(text);
         }
         self
+    }
+
+    /// Appends a token that is not escaped, a cursor or a name, with `_` for what would end it.
+    fn plain_token(&mut self, token: &str) -> &mut Self {
+        let token = token.replace(|c: char| c.is_whitespace() || c.is_control(), "_");
+        self.text(if token.is_empty() { "-" } else { &token })
     }
 
     /// Appends text that is not escaped: a reason, a number, a list.
