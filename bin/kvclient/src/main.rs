@@ -1,3 +1,7 @@
-//! Placeholder.
+//! The `kvclient` program; all of it is in the library beside this file.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kvclient::main()
+}
