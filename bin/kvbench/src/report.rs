@@ -17,6 +17,7 @@ use crate::tally::Counts;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
+    pub(crate) p90: f64,
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
@@ -28,6 +29,7 @@ impl Latency {
         let micros = |nanos: u64| nanos as f64 / 1000.0;
         Self {
             p50: micros(histogram.value_at_quantile(0.5)),
+            p90: micros(histogram.value_at_quantile(0.9)),
             p99: micros(histogram.value_at_quantile(0.99)),
             p999: micros(histogram.value_at_quantile(0.999)),
             max: micros(histogram.max()),
@@ -88,6 +90,7 @@ impl Series {
     pub(crate) fn latency(&self, kind: impl Fn(&Summary) -> Latency) -> Latency {
         Latency {
             p50: self.median(|run| kind(run).p50),
+            p90: self.median(|run| kind(run).p90),
             p99: self.median(|run| kind(run).p99),
             p999: self.median(|run| kind(run).p999),
             max: self.median(|run| kind(run).max),
@@ -283,4 +286,111 @@ fn ratio_text(first: &Series, other: &Series) -> String {
 fn line(out: &mut String, text: &str) {
     // Writing to a string cannot fail.
     writeln!(out, "{text}").ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::plan::{Choice, Until};
+    use crate::proto::Kind;
+    use crate::tally::Tally;
+
+    fn series(protocol: Protocol, gets_per_second: &[u32]) -> Series {
+        let address = "127.0.0.1:4000".parse().unwrap();
+        let runs = gets_per_second.iter().map(|&count| {
+            let mut tally = Tally::new();
+            tally.record(Kind::Get, Duration::from_micros(500), count);
+            tally.counts.value_bytes = u64::from(count) * 100;
+            Summary::new(&Found { tally, elapsed: Duration::from_secs(1) })
+        });
+        Series { target: Target { protocol, address }, runs: runs.collect() }
+    }
+
+    fn workload() -> Workload {
+        Workload {
+            connections: 50,
+            depth: 1,
+            mix: "get".parse().unwrap(),
+            choice: Choice::Uniform,
+            keys: 1_000_000,
+            key_len: 16,
+            value_len: 100..=100,
+            rate: None,
+            warmup: Duration::ZERO,
+            until: Until::Duration(Duration::from_secs(1)),
+        }
+    }
+
+    #[test]
+    fn a_median_is_the_middle_or_the_mean_of_the_middle_two() {
+        assert_eq!(median(vec![]), 0.0);
+        assert_eq!(median(vec![3.0]), 3.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_within_each_round() {
+        let ours = series(Protocol::Ringcask, &[1000, 2000, 4000]);
+        let theirs = series(Protocol::Redis, &[500, 2000, 1000]);
+        assert_eq!(ours.ratios(&theirs), [2.0, 1.0, 4.0]);
+        assert_eq!(
+            ratio_text(&ours, &theirs),
+            "ringcask / redis 127.0.0.1:4000: 2.00 × (median of 3, 1.00 to 4.00)"
+        );
+    }
+
+    #[test]
+    fn a_table_has_a_line_for_each_run_and_the_medians() {
+        let text = tables(&workload(), &[series(Protocol::Redis, &[100_000, 300_000, 150_000])]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "redis 127.0.0.1:4000: get, uniform over 1,000,000 keys of 16 B, values of 100 B, \
+             50 connections × depth 1, closed loop"
+        );
+        assert_eq!(lines.len(), 7);
+        let median: Vec<&str> = lines[5].split_whitespace().collect();
+        assert_eq!(
+            median,
+            ["median", "150,000", "15.0", "500", "500", "500", "500", "0", "0", "0", "0"]
+        );
+    }
+
+    #[test]
+    fn a_row_keeps_its_columns_whoever_is_missing() {
+        let ours = series(Protocol::Ringcask, &[200_000]);
+        let redis = series(Protocol::Redis, &[100_000]);
+        let memcached = series(Protocol::Memcached, &[50_000]);
+        let (a, b, c) = ("200,000 (500 µs)", "100,000 (500 µs)", "50,000 (500 µs)");
+        for (all, expected) in [
+            (
+                vec![ours.clone(), redis.clone(), memcached.clone()],
+                format!("| x | {a} | {b} | {c} | 2.00 × | 4.00 × |\n"),
+            ),
+            (
+                vec![ours.clone(), memcached.clone()],
+                format!("| x | {a} | – | {c} | – | 4.00 × |\n"),
+            ),
+            (vec![redis.clone(), memcached], format!("| x | – | {b} | {c} | – | 2.00 × |\n")),
+            (vec![ours], format!("| x | {a} | – | – | – | – |\n")),
+        ] {
+            assert_eq!(row("x", &all), expected);
+        }
+    }
+
+    #[test]
+    fn the_json_report_can_be_read_back() {
+        let all = [series(Protocol::Ringcask, &[200, 300]), series(Protocol::Redis, &[100, 100])];
+        let text = crate::json::render(&workload(), &all);
+        assert_eq!(text.lines().count(), 1);
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(report["targets"][0]["runs"][1]["gets"], 300);
+        assert_eq!(report["targets"][0]["median"]["ops_per_second"], 250.0);
+        assert_eq!(report["targets"][0]["runs"][0]["set_latency_us"], serde_json::Value::Null);
+        assert_eq!(report["ratios"][0]["median"], 2.5);
+        assert_eq!(report["workload"]["connections"], 50);
+    }
 }
