@@ -11,9 +11,6 @@
 /// Digits of an index, and the key length from which every index fits.
 pub(crate) const DIGITS: usize = 8;
 
-/// Longest key that our server takes by default, in bytes.
-pub(crate) const KEY_LEN_MAX: usize = 1024;
-
 /// Longest key that memcached takes, in bytes.
 pub(crate) const KEY_LEN_MAX_MEMCACHED: usize = 250;
 

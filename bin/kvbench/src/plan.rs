@@ -7,10 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use protocol::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
 use crate::args::{Args, Dist};
 use crate::error::Error;
-use crate::keys::{self, KEY_LEN_MAX, KEY_LEN_MAX_MEMCACHED};
+use crate::keys::{self, KEY_LEN_MAX_MEMCACHED};
 use crate::number::grouped;
 
 /// Most connections: each costs a thread and a descriptor here and in the server.
@@ -21,9 +22,6 @@ pub(crate) const DEPTH_MAX: u64 = 10_000;
 
 /// Largest key space; indices above it are for inserts.
 pub(crate) const KEYS_MAX: u64 = 1 << 31;
-
-/// Longest value, bytes: our server's default limit.
-pub(crate) const VALUE_LEN_MAX: usize = 16 << 20;
 
 /// Most runs: their results are kept until the end.
 pub(crate) const RUNS_MAX: u64 = 10_000;

@@ -20,14 +20,15 @@ use serde_json::Value;
 const PROTOCOLS: [&str; 3] = ["ringcask", "redis", "memcached"];
 
 /// A key space so small that a fake server answers for all of it at once, and no warm-up.
-const SMALL: &str = "-c 4 --keys 500 --warmup 0";
+const SMALL: &str = "--keys 500 --warmup 0";
 
 fn kvbench(args: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvbench")).args(args.split_whitespace()).output().unwrap()
 }
 
 fn bench(protocol: &str, address: SocketAddr, args: &str) -> Output {
-    kvbench(&format!("-s {address} --proto {protocol} {SMALL} {args}"))
+    let connections = if args.contains("-c ") { "" } else { "-c 4" };
+    kvbench(&format!("-s {address} --proto {protocol} {SMALL} {connections} {args}"))
 }
 
 fn text(bytes: &[u8]) -> &str {

@@ -79,6 +79,8 @@ fn about<'a>(key: &[u8], rest: &'a [u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::super::testing::check;
     use super::*;
+    use protocol::{Dialect, Reply, Request};
+    use std::borrow::Cow;
 
     #[test]
     fn requests_are_lines() {
@@ -96,6 +98,58 @@ mod tests {
         check(Ringcask, Kind::Get, b"get_error key not found\r\n", Outcome::NotFound);
         check(Ringcask, Kind::Set, b"put_success key\r\n", Outcome::Stored);
         check(Ringcask, Kind::Set, b"put_update key\r\n", Outcome::Stored);
+    }
+
+    #[test]
+    fn the_protocols_own_code_reads_these_requests_and_writes_these_replies() {
+        let key = || Cow::Borrowed(b"key".as_slice());
+        let value = || Cow::Borrowed(b"some value".as_slice());
+        let mut line = Vec::new();
+        Ringcask.set(&mut line, b"key", 10, |out| out.extend_from_slice(b"some value"));
+        let mut expected = Vec::new();
+        Request::Put { key: key(), value: value() }.encode_into(&mut expected);
+        Ringcask.get(&mut line, b"key");
+        Request::Get { key: key() }.encode_into(&mut expected);
+        assert_eq!(line, expected);
+
+        let reason = || Cow::Borrowed("disk full");
+        for (kind, reply, outcome) in [
+            (Kind::Set, Reply::PutSuccess { key: key(), value: value() }, Outcome::Stored),
+            (Kind::Set, Reply::PutUpdate { key: key(), value: value() }, Outcome::Stored),
+            (
+                Kind::Set,
+                Reply::PutError { key: key(), reason: reason() },
+                Outcome::Refused(b"put_error key disk full"),
+            ),
+            (
+                Kind::Set,
+                Reply::PutUnknown { key: key(), reason: reason() },
+                Outcome::Unknown(b"put_unknown key disk full"),
+            ),
+            (
+                Kind::Get,
+                Reply::GetSuccess { key: key(), value: value() },
+                Outcome::Value(b"some value"),
+            ),
+            (Kind::Get, Reply::GetNotFound { key: key() }, Outcome::NotFound),
+            (
+                Kind::Get,
+                Reply::GetError { key: key(), reason: reason() },
+                Outcome::Refused(b"get_error key disk full"),
+            ),
+            (
+                Kind::Set,
+                Reply::NotResponsible { ranges: "".into() },
+                Outcome::Refused(b"server_not_responsible"),
+            ),
+            (Kind::Set, Reply::WriteLock, Outcome::Refused(b"server_write_lock")),
+            (Kind::Get, Reply::Stopped, Outcome::Refused(b"server_stopped")),
+            (Kind::Get, Reply::Error { what: reason() }, Outcome::Refused(b"error disk full")),
+        ] {
+            let mut line = Vec::new();
+            reply.encode_into(Dialect::Native, &mut line);
+            check(Ringcask, kind, &line, outcome);
+        }
     }
 
     #[test]
