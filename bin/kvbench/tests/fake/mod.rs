@@ -3,7 +3,7 @@
 //! Values of `kvbench` contain no line ends, so all three protocols can be read by lines here.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ pub enum Manner {
     Doubts,
     /// Closes the connection at this request.
     HangsUp(u64),
-    /// Keeps this request waiting so long.
+    /// Keeps this request waiting so long, unless the client sends something or goes away.
     Stalls(u64, Duration),
     /// Says something before it is asked.
     Greets,
@@ -56,6 +56,14 @@ pub fn start(protocol: &'static str, manner: Manner) -> SocketAddr {
     address
 }
 
+/// Answers nothing for `time`, but no longer than the client waits.
+fn stall(stream: &TcpStream, time: Duration) -> Option<()> {
+    stream.set_read_timeout(Some(time)).ok()?;
+    let is_left_alone = stream.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+    stream.set_read_timeout(None).ok()?;
+    is_left_alone.then_some(())
+}
+
 impl Server {
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_nodelay(true).ok()?;
@@ -68,7 +76,7 @@ impl Server {
             let number = self.requests.fetch_add(1, Ordering::Relaxed);
             match self.manner {
                 Manner::HangsUp(at) if number == at => return None,
-                Manner::Stalls(at, time) if number == at => std::thread::sleep(time),
+                Manner::Stalls(at, time) if number == at => stall(&stream, time)?,
                 _ => {}
             }
             let reply = match value {
