@@ -147,8 +147,15 @@ impl DataFile {
         let name = id.data_name();
         let file = folder.create(&name).context("create", || folder.path().join(&name))?;
         let this = Self::new(folder, store, id, file);
-        this.write(&header(store, id), 0)?;
+        this.write_header(store)?;
         Ok(this)
+    }
+
+    /// Writes the header, which says nothing that the name and the manifest do not.
+    pub(crate) fn write_header(&self, store: u128) -> Result<()> {
+        self.write(&header(store, self.id), 0)?;
+        self.is_damaged.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Opens the file. A damaged header does no harm, since store and file id are known: it is noted.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::data_file::{DataFile, FileId, Footer};
+use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId, Footer};
 use crate::error::{Context, Error, Result};
 use crate::hint::{self, Hint};
 use crate::manifest::Edit;
@@ -82,12 +82,22 @@ pub(crate) fn run(store: &Inner) -> Result<Recovery> {
     if !adopted.is_empty() {
         store.lock_manifest().commit(&adopted)?;
     }
-    let ids: Vec<_> = store.lock_manifest().state.files.iter().copied().collect();
+    let (ids, growing) = {
+        let manifest = store.lock_manifest();
+        (manifest.state.files.clone(), manifest.state.growing.clone())
+    };
     let (mut sealed, mut unsealed) = (Vec::new(), Vec::new());
     for id in ids {
         let file = Arc::new(DataFile::open(&store.disk, store.id, id)?);
         match file.read_footer()? {
-            Some(footer) => sealed.push((file, footer)),
+            Some(footer) => {
+                if growing.contains(&id) {
+                    // Its last sync may have failed: the footer is perhaps in the page cache only, and once another
+                    // file has begun, a missing footer is damage.
+                    file.seal(&footer)?;
+                }
+                sealed.push((file, footer));
+            }
             None => unsealed.push(file),
         }
     }
@@ -176,7 +186,7 @@ fn load_all(store: &Inner, sealed: &[(Arc<DataFile>, Footer)]) -> Result<Recover
 fn load(store: &Inner, file: &Arc<DataFile>, footer: &Footer) -> Result<Recovery> {
     let mut recovery = Recovery { file_count: 1, ..Recovery::default() };
     if file.is_damaged() {
-        recovery.damage.push(damage(file, 0, 32, "file header"));
+        recovery.damage.push(damage(file, 0, FILE_HEADER_LEN, "file header"));
     }
     let mut count = 0;
     let visit = &mut |hint: &Hint<'_>| {
@@ -246,6 +256,9 @@ pub(crate) fn survey(file: &DataFile, durable_min: u64) -> Result<Survey> {
     let tear = bad.iter().position(|bad| bad.offset >= durable_upto);
     let end = tear.and_then(|index| bad.get(index)).map_or(file_end, |tear| tear.offset);
     bad.truncate(tear.unwrap_or(bad.len()));
+    if file.is_damaged() && durable_upto > 0 {
+        bad.insert(0, damage(file, 0, FILE_HEADER_LEN, "file header"));
+    }
     Ok(Survey { end, record_count, torn_len: file_end - end, corruption: bad })
 }
 
@@ -259,7 +272,7 @@ fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
     let mut recovery =
         Recovery { file_count: 1, torn_len, damage: corruption, ..Recovery::default() };
     if recovery.damage.is_empty() && !has_space(store, end) {
-        let sealed = seal_in_place(file, end)?;
+        let sealed = seal_in_place(file, store.id, end)?;
         store.files.change(&[], &[Arc::clone(file)]);
         recovery.record_count = load(store, file, &sealed)?.record_count;
         return Ok(recovery);
@@ -302,9 +315,11 @@ fn has_space(store: &Inner, len: u64) -> bool {
 /// Makes a sealed file of an unsealed one that is whole up to `end`, for want of space for a copy: every byte is
 /// written again as it stands, so that the sync that follows really writes it, whatever an earlier sync
 /// failed to do; then the tail is cut off. Broken off at any moment, it can be done again.
-fn seal_in_place(file: &DataFile, end: u64) -> Result<Footer> {
+fn seal_in_place(file: &DataFile, store: u128, end: u64) -> Result<Footer> {
     let mut chunk = vec![0; REWRITE_LEN];
-    let mut at = 0;
+    // A header that nothing durable stood behind may have torn with the rest.
+    file.write_header(store)?;
+    let mut at = FILE_HEADER_LEN;
     while at < end {
         let left_len = crate::codec::to_usize(end - at).min(REWRITE_LEN);
         let place = chunk.get_mut(..left_len).unwrap_or_default();

@@ -87,7 +87,7 @@ pub fn verify_on(
     }
     for file in files {
         let file_len = file.data_end();
-        verify_file(disk, manifest.store, &file, &mut report)?;
+        verify_file(disk, &manifest, &file, &mut report)?;
         report.len += file_len;
         progress(&Progress { path: file.path(), done_len: report.len, total_len });
     }
@@ -108,24 +108,24 @@ fn lock(disk: &Arc<dyn Disk>) -> Result<Option<Box<dyn crate::disk::DiskLock>>> 
 
 fn verify_file(
     disk: &Arc<dyn Disk>,
-    store: u128,
+    manifest: &manifest::Parsed,
     file: &DataFile,
     report: &mut VerifyReport,
 ) -> Result<()> {
     report.file_count += 1;
-    if file.is_damaged() {
-        let (path, what) = (file.path(), "file header");
-        report.damage.push(Damage { path, offset: 0, len: 32, what });
-    }
     let footer = file.read_footer()?;
-    // In a sealed file all damage is damage; a growing one may have torn.
-    let durable_min = footer.map_or(0, |footer| footer.data_end);
+    // In a file that was sealed all damage is damage; a growing one may have torn.
+    let durable_min = match footer {
+        Some(footer) => footer.data_end,
+        None if manifest.state.growing.contains(&file.id) => 0,
+        None => file.data_end(),
+    };
     let found = survey(file, durable_min)?;
     report.record_count += found.record_count;
     report.torn_len += found.torn_len;
     report.damage.extend(found.corruption);
     if let Some(footer) = footer
-        && hint::read(disk, store, file, &footer, &mut |_| {}).is_err()
+        && hint::read(disk, manifest.store, file, &footer, &mut |_| {}).is_err()
         && has_hint_file(disk, file.id)?
     {
         report.unusable_hints.push(disk.path().join(file.id.hint_name()));
