@@ -90,10 +90,10 @@ impl Folder {
         self.durable.remove(name);
     }
 
-    /// Says whether `inode` has a name here, or may have one after a crash.
-    pub(super) fn mentions(&self, inode: InodeId) -> bool {
-        self.volatile.values().chain(self.durable.values()).any(|&id| id == inode)
-            || self.pending.iter().any(|step| step.inode() == Some(inode))
+    /// Returns the files that have a name here, or may have one after a crash.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = InodeId> {
+        let pending = self.pending.iter().filter_map(Step::inode);
+        self.volatile.values().chain(self.durable.values()).copied().chain(pending)
     }
 }
 

@@ -160,8 +160,8 @@ impl State {
             let bytes = state.inode(file.inode)?.bytes();
             let from = bytes.get(offset..).unwrap_or_default();
             let read_len = from.len().min(buf.len());
-            for (to, from) in buf.iter_mut().zip(from) {
-                *to = *from;
+            if let (Some(to), Some(from)) = (buf.get_mut(..read_len), from.get(..read_len)) {
+                to.copy_from_slice(from);
             }
             Ok(read_len)
         })

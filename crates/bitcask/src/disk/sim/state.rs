@@ -122,10 +122,8 @@ impl State {
     }
 
     pub(super) fn forget_lost_inodes(&mut self) {
-        let folders = &self.folders;
-        self.inodes.retain(|&id, inode| {
-            inode.open_count > 0 || folders.values().any(|folder| folder.mentions(id))
-        });
+        let named: BTreeSet<InodeId> = self.folders.values().flat_map(Folder::inodes).collect();
+        self.inodes.retain(|id, inode| inode.open_count > 0 || named.contains(id));
     }
 
     /// Makes the folder if there is none yet.
@@ -154,13 +152,14 @@ impl State {
         self.inodes.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Returns how many bytes still fit.
     pub(super) fn room(&self) -> u64 {
-        let is_held = |id: InodeId| {
-            self.folders.values().any(|folder| folder.volatile.values().any(|&found| found == id))
-        };
-        let held = self.inodes.iter().filter(|(id, inode)| inode.open_count > 0 || is_held(**id));
-        let used: u64 = held.map(|(_, inode)| inode.bytes().len() as u64).sum();
-        self.capacity.map_or(ROOMY_LEN, |capacity| capacity.saturating_sub(used))
+        let Some(capacity) = self.capacity else { return ROOMY_LEN };
+        let named = self.folders.values().flat_map(|folder| folder.volatile.values());
+        let named: BTreeSet<InodeId> = named.copied().collect();
+        let held =
+            self.inodes.iter().filter(|(id, inode)| inode.open_count > 0 || named.contains(id));
+        capacity.saturating_sub(held.map(|(_, inode)| inode.bytes().len() as u64).sum())
     }
 
     // What tests do past the store.
