@@ -1,0 +1,99 @@
+//! Seeded histories, and every single operation failing in turn.
+//!
+//! `RINGCASK_SEEDS=N` sets how many histories are run (a few hundred by default, thousands in CI) and how dense the sweeps
+//! are; `RINGCASK_SEED=N` runs that one alone, and prints its steps when it fails.
+
+use bitcask::{Fault, FaultKind};
+
+use crate::driver::{Driver, Trouble};
+
+/// Histories of one plain `cargo test`.
+const SEED_COUNT: u64 = 200;
+/// Steps of a history: enough for some rotations, merges and restarts.
+const STEP_COUNT: usize = 120;
+/// Steps of a history whose operations are made to fail one by one.
+const SWEEP_STEP_COUNT: usize = 40;
+/// Steps that a failing history shows of its end.
+const SHOWN_COUNT: usize = 60;
+
+fn number_from(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn seed_count() -> u64 {
+    number_from("RINGCASK_SEEDS").unwrap_or(SEED_COUNT)
+}
+
+/// Returns the seeds to run: one, if one was asked for.
+fn seeds() -> std::ops::Range<u64> {
+    match number_from("RINGCASK_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..seed_count(),
+    }
+}
+
+/// Runs the history, and ends the test with its story when the store broke a promise.
+fn must_hold(seed: u64, trouble: Trouble, step_count: usize) -> u64 {
+    let mut driver = Driver::new(seed, trouble);
+    if let Err(complaint) = driver.run(step_count) {
+        let skipped_count = driver.steps.len().saturating_sub(SHOWN_COUNT);
+        panic!(
+            "seed {seed}, {trouble:?}: {complaint}\n\
+             replay: RINGCASK_SEED={seed} cargo test -p bitcask --test engine\n\
+             operations and steps, {skipped_count} left out:\n{}",
+            driver.steps[skipped_count..].join("\n")
+        );
+    }
+    driver.world.op_count()
+}
+
+#[test]
+fn a_store_without_trouble_shows_what_was_written() {
+    for seed in seeds() {
+        must_hold(seed, Trouble::None, STEP_COUNT);
+    }
+}
+
+#[test]
+fn no_crash_and_no_failing_disk_makes_a_store_break_its_promises() {
+    for seed in seeds() {
+        must_hold(seed, Trouble::Any, STEP_COUNT);
+    }
+}
+
+/// Runs a few fixed histories, each as often as it has operations, with another one failing each time.
+fn sweep(trouble_at: impl Fn(u64) -> Trouble) {
+    // Each takes about a thousand runs.
+    let count = seed_count().div_ceil(SEED_COUNT);
+    for seed in 0..count {
+        let op_count = must_hold(seed, Trouble::None, SWEEP_STEP_COUNT);
+        for at in 1..=op_count {
+            must_hold(seed, trouble_at(at), SWEEP_STEP_COUNT);
+        }
+    }
+}
+
+#[test]
+fn an_input_output_error_at_any_operation_is_survived() {
+    sweep(|at| Trouble::Fault(Fault::once(at, FaultKind::Eio)));
+}
+
+#[test]
+fn a_disk_that_dies_at_any_operation_is_survived() {
+    sweep(|at| Trouble::Fault(Fault::lasting(at, FaultKind::Eio)));
+}
+
+#[test]
+fn a_full_disk_at_any_operation_is_survived() {
+    sweep(|at| Trouble::Fault(Fault::once(at, FaultKind::Enospc)));
+}
+
+#[test]
+fn a_disk_that_stays_full_from_any_operation_on_is_survived() {
+    sweep(|at| Trouble::Fault(Fault::lasting(at, FaultKind::Enospc)));
+}
+
+#[test]
+fn a_power_cut_at_any_operation_is_survived() {
+    sweep(Trouble::CrashAt);
+}

@@ -1,0 +1,12 @@
+//! The engine's tests from outside: histories on a simulated disk, damaged files, many threads.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod driver;
+mod histories;
+mod look;
+mod oracle;
