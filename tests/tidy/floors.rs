@@ -1,6 +1,6 @@
 //! Who may know whom: the floors of the house, read from the packages' Cargo.toml files.
 //!
-//! A package depends on packages of lower floors only, in its tests too. Exceptions are written down in
+//! A package depends on packages of lower floors only, in its tests too, and there on itself with more features. Exceptions are written down in
 //! [`STAIRS`], so that each is a decision. The package `integration` drives the binaries from outside and may
 //! use what it likes; nobody may depend on it. Reading is by line: a section in brackets, then names before
 //! `=` or `.`; the workspace writes its manifests no other way.
@@ -53,7 +53,7 @@ fn floor(name: &str) -> Option<usize> {
 }
 
 fn forbidden(name: &str, own: usize, needed: &str) -> Option<String> {
-    let is_stair = STAIRS.contains(&(name, needed));
+    let is_stair = STAIRS.contains(&(name, needed)) || name == needed;
     let is_above = floor(needed).is_some_and(|theirs| theirs >= own) && !is_stair;
     (is_above || needed == OUTSIDE)
         .then(|| format!("`{name}` may not use `{needed}`: only lower floors"))
@@ -107,6 +107,8 @@ mod tests {
         assert_eq!(complaints("net", "[dependencies]\ncluster = { path = \"../cluster\" }"), 1);
         assert_eq!(complaints("bitcask", "[dependencies]\nhashring.workspace = true"), 1);
         assert_eq!(complaints("bitcask", "[dependencies]\ncrc32fast.workspace = true"), 0);
+        let with_features = "[dev-dependencies]\nbitcask = { path = \".\", features = [\"sim\"] }";
+        assert_eq!(complaints("bitcask", with_features), 0);
     }
 
     #[test]
