@@ -26,9 +26,9 @@ A latency counts from the moment a request's batch is written; with --rate from 
 request was due, so that a stalled server cannot hide what it keeps waiting.
 
 Examples:
-  kvbench -s 127.0.0.1:4000 --load --mix get
+  kvbench --load --mix get
   kvbench -s 127.0.0.1:6379 --proto redis --mix a --depth 16 --json
-  kvbench -s 127.0.0.1:4000 --mix set --compare redis@127.0.0.1:6379 --compare memcached@127.0.0.1:11211
+  kvbench --mix set --compare redis@127.0.0.1:6379 --compare memcached@127.0.0.1:11211
 
 Exit code: 0 done, 1 failed or a reply was wrong, refused or unknown, 2 wrong usage.";
 
@@ -37,7 +37,7 @@ Exit code: 0 done, 1 failed or a reply was wrong, refused or unknown, 2 wrong us
 #[command(name = "kvbench", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Server to measure
-    #[arg(short, long, value_name = "IP:PORT")]
+    #[arg(short, long, value_name = "IP:PORT", default_value = "127.0.0.1:5153")]
     pub(crate) server: SocketAddr,
 
     /// Protocol it speaks

@@ -49,10 +49,23 @@ pub(crate) fn run(plan: &Plan, out: &mut dyn Write) -> Result<()> {
     let text = match &plan.format {
         Format::Table => report::tables(workload, &all),
         Format::Json => json::render(workload, &all),
-        Format::Row(title) => report::row(title, &all),
+        Format::Row(title) => {
+            note_hints(plan, &all);
+            report::row(title, &all)
+        }
     };
     write(out, &text)?;
     verdict.result()
+}
+
+/// A row has no place for hints, but they must not get lost.
+fn note_hints(plan: &Plan, all: &[Series]) {
+    for series in all {
+        for hint in report::hints(&plan.workload, series) {
+            // If standard error is gone, nobody reads it.
+            writeln!(std::io::stderr(), "kvbench: {}: {hint}", series.target.protocol).ok();
+        }
+    }
 }
 
 fn write(out: &mut dyn Write, text: &str) -> Result<()> {

@@ -204,7 +204,9 @@ fn table(out: &mut String, load: &Workload, series: &Series) {
         latencies(out, "gets", series.latency(|run| run.get));
         latencies(out, "sets", series.latency(|run| run.set));
     }
-    hints(out, load, series);
+    for hint in hints(load, series) {
+        line(out, &format!("  {hint}"));
+    }
     line(out, "");
 }
 
@@ -226,28 +228,24 @@ fn title(load: &Workload, target: Target) -> String {
     )
 }
 
-/// Adds what a reader would otherwise have to guess.
-fn hints(out: &mut String, load: &Workload, series: &Series) {
+/// Returns what a reader would otherwise have to guess.
+pub(crate) fn hints(load: &Workload, series: &Series) -> Vec<String> {
+    let mut hints = Vec::new();
     let (not_found, gets) = (series.sum(|c| c.not_found), series.sum(|c| c.gets));
     if not_found > 0 {
         let percent = not_found as f64 * 100.0 / gets as f64;
-        line(
-            out,
-            &format!(
-                "  {percent:.1} % of the gets found nothing: --load fills the key space first"
-            ),
-        );
+        hints.push(format!(
+            "{percent:.1} % of the gets found nothing: --load fills the key space first"
+        ));
     }
     let reached = series.median(|run| run.ops_per_second);
     if let Some(asked) = load.rate.filter(|&asked| reached < asked as f64 * 0.99) {
         let (reached, asked) = (rate(reached), grouped(asked));
-        line(
-            out,
-            &format!(
-                "  reached {reached}/s of the {asked}/s asked for: latencies grow with the backlog"
-            ),
-        );
+        hints.push(format!(
+            "reached {reached}/s of the {asked}/s asked for: latencies grow with the backlog"
+        ));
     }
+    hints
 }
 
 fn figures(out: &mut String, name: &str, ops: f64, mb: f64, l: Latency, counts: [u64; 4]) {

@@ -89,7 +89,7 @@ fn help_names_every_flag_with_its_default() {
 #[test]
 fn nonsense_on_the_command_line_is_refused_with_exit_code_2() {
     for args in [
-        "",
+        "get",
         "-s here",
         "-s 127.0.0.1",
         "-s 127.0.0.1:1 --proto mysql",
@@ -180,6 +180,9 @@ fn keys_that_are_not_there_are_counted_and_explained() {
         assert_eq!(output.status.code(), Some(0));
         let report = text(&output.stdout);
         assert!(report.contains("100.0 % of the gets found nothing: --load"), "{report}");
+        let row = bench(protocol, server, "--ops 100 --row title");
+        let note = text(&row.stderr);
+        assert!(note.contains(protocol) && note.contains("found nothing: --load"), "{note}");
     }
 }
 
