@@ -282,6 +282,13 @@ is_wanted() {
     return 1
 }
 
+# Says so if the machine is not quiet: the table would show that more than anything else.
+check_quiet() {
+    local load rest
+    read -r load rest </proc/loadavg || return 0
+    [ "${load%.*}" -lt 1 ] || note "the load average is $load: something else runs here, and these figures will be worth little"
+}
+
 head_of_table() {
     local versions=()
     [[ " $servers " != *" redis "* ]] || versions+=("redis $(redis-server --version | sed 's/.* v=\([^ ]*\).*/\1/')")
@@ -316,6 +323,7 @@ measure() {
 parse "$@"
 check_servers
 build
+check_quiet
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -246,7 +246,7 @@ fn join(thread: Handle<'_>) -> Result<(Tally, u64)> {
 }
 
 fn bar(message: &'static str, position: &str, len: u64) -> ProgressBar {
-    let template = format!("{{msg}} [{{bar:40}}] {position} {{elapsed}}");
+    let template = format!("{{msg}} [{{wide_bar}}] {position} {{elapsed}}");
     let style =
         ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(len).with_style(style).with_message(message)
