@@ -1,6 +1,7 @@
 //! Who may know whom: the floors of the house, read from the packages' Cargo.toml files.
 //!
-//! A package depends on packages of lower floors only, in its tests too, and there on itself with more features. Exceptions are written down in
+//! A package depends on packages of lower floors only, in its tests too; and there on itself, to have more of its
+//! features. Exceptions are written down in
 //! [`STAIRS`], so that each is a decision. The package `integration` drives the binaries from outside and may
 //! use what it likes; nobody may depend on it. Reading is by line: a section in brackets, then names before
 //! `=` or `.`; the workspace writes its manifests no other way.
