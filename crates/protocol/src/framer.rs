@@ -86,10 +86,7 @@ impl<'b> Iterator for Lines<'_, 'b> {
             self.consume(self.rest.len());
             return None;
         }
-        if !self.framer.has_dropped_cr
-            && self.framer.searched_len == 0
-            && self.rest.starts_with(b"\r")
-        {
+        if !self.framer.has_dropped_cr && self.rest.starts_with(b"\r") {
             self.consume(1);
             self.framer.has_dropped_cr = true;
         }
