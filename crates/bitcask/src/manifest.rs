@@ -14,9 +14,12 @@
 //!           5 tombstone floor: generation 4, lsn 8
 //!           6 last file id:    id 4
 //!           7 found file:      id 4; not known to be sealed
+//!           8 together:        any number of: length 4, payload of another kind
 //! ```
 //!
-//! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one. At every
+//! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one, and what is
+//! committed together is one edit under one checksum. Were it several, a power cut could keep a later one and lose an
+//! earlier, since a disk writes pages in any order, and that would look like damage. At every
 //! opening, and when the log has grown long, the state is written as one short log to a
 //! temporary name, synced and renamed. An edit that is cut off or damaged at the very end was never told
 //! to anyone and is left out; damage anywhere before stops the opening, because a manifest that
@@ -47,6 +50,8 @@ const PAYLOAD_LEN_MAX: usize = 1 << 20;
 const LOG_LEN_MAX: u64 = 1 << 20;
 /// The longest manifest that is read, in bytes.
 const FILE_LEN_MAX: u64 = 1 << 30;
+/// The kind of an edit that holds others.
+const TOGETHER: u8 = 8;
 /// The file id that seeds the manifest's checksums: data files begin at 1.
 const SEED_ID: u32 = 0;
 
@@ -55,11 +60,16 @@ const SEED_ID: u32 = 0;
 pub(crate) enum Edit {
     Begun(FileId),
     Found(FileId),
-    Merged { removed: Vec<FileId>, added: Vec<FileId> },
+    Merged {
+        removed: Vec<FileId>,
+        added: Vec<FileId>,
+    },
     SlotCreated(Generation),
     SlotDropped(Generation),
     TombstoneFloor(Generation, Lsn),
     LastFile(FileId),
+    /// Several of the others, none within another.
+    Together(Vec<Edit>),
 }
 
 impl Edit {
@@ -78,11 +88,35 @@ impl Edit {
                 out.extend_from_slice(&lsn.0.to_le_bytes());
             }
             Self::LastFile(id) => put_u32s(out, 6, [id.0]),
+            Self::Together(edits) => {
+                out.push(TOGETHER);
+                for edit in edits {
+                    let start = out.len();
+                    out.extend_from_slice(&[0; 4]);
+                    edit.encode(out);
+                    let len = to_u32(out.len() - start - 4);
+                    put_at(out, start, &len.to_le_bytes());
+                }
+            }
         }
     }
 
     /// Reads an edit's payload.
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(payload);
+        if payload.first() != Some(&TOGETHER) {
+            return Self::parse_one(payload);
+        }
+        reader.u8()?;
+        let mut edits = Vec::new();
+        while !reader.is_empty() {
+            let len = reader.u32()? as usize;
+            edits.push(Self::parse_one(reader.bytes(len)?)?);
+        }
+        Some(Self::Together(edits))
+    }
+
+    fn parse_one(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(payload);
         let edit = match reader.u8()? {
             1 => Self::Begun(FileId(reader.u32()?)),
@@ -165,6 +199,7 @@ impl State {
                 }
             }
             Edit::LastFile(id) => self.last_file = self.last_file.max(*id),
+            Edit::Together(edits) => edits.iter().for_each(|edit| self.apply(edit)),
         }
     }
 
@@ -212,8 +247,9 @@ fn push_edit(edit: &Edit, seed: Seed, offset: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; EDIT_HEADER_LEN]);
     edit.encode(out);
-    let payload_len = to_u32(out.len() - start - EDIT_HEADER_LEN);
-    put_at(out, start, &payload_len.to_le_bytes());
+    let payload_len = out.len() - start - EDIT_HEADER_LEN;
+    assert!(payload_len <= PAYLOAD_LEN_MAX, "an edit that could not be read again");
+    put_at(out, start, &to_u32(payload_len).to_le_bytes());
     let crc = edit_crc(out.get(start..).unwrap_or_default(), seed, offset);
     put_at(out, start + 4, &crc.to_le_bytes());
 }
@@ -317,9 +353,11 @@ impl Manifest {
     pub(crate) fn commit(&mut self, edits: &[Edit]) -> Result<()> {
         let seed = Seed::new(self.store, SEED_ID);
         let mut bytes = Vec::new();
-        for edit in edits {
-            push_edit(edit, seed, self.len + bytes.len() as u64, &mut bytes);
-        }
+        let edit = match edits {
+            [edit] => edit.clone(),
+            edits => Edit::Together(edits.to_vec()),
+        };
+        push_edit(&edit, seed, self.len, &mut bytes);
         if let Err(error) = self.file.write_at(&bytes, self.len) {
             // The cut must be durable too, or a power cut brings back what was refused.
             let is_undone = is_out_of_space(&error)
@@ -332,9 +370,7 @@ impl Manifest {
         }
         self.file.sync().context("sync", || path(&self.folder))?;
         self.len += bytes.len() as u64;
-        for edit in edits {
-            self.state.apply(edit);
-        }
+        self.state.apply(&edit);
         if self.len > LOG_LEN_MAX {
             (self.file, self.len) = write_anew(&self.folder, self.store, &self.state)?;
         }
