@@ -4,17 +4,19 @@
 //! 2. **Copy** each record that the keydir points to into new files; nothing points to the copies yet. A failure
 //!    here throws the copies away and has changed nothing.
 //! 3. **Commit**: the new files are sealed and synced, so is the log, whose records made the inputs' dead ones dead;
-//!    then one manifest edit takes the old files out and
-//!    the new ones in.
+//!    then one manifest edit takes the old files out and the new ones in.
 //! 4. **Relocate**: each key that still points to an old record is pointed to its copy, one short lock each; a key that
-//!    was written meanwhile is left alone.
+//!    was written meanwhile is left alone. Tombstones that were not copied leave the keydir. A failure here
+//!    poisons the store: the next merge would take copies for dead that the keydir does not point to yet.
 //! 5. The old files lose their names; readers that have them open read on.
 //!
 //! A crash before 3 leaves the old files, after it the new ones. Readers and writers are never stopped.
 //!
 //! A tombstone is left out when it is below its slot's floor and no older record of its key is in any file (R5).
 //! Both are known exactly: see the table's *stale* counts. Should a merge be given up half-way, the
-//! counts it took down may be too low, and no tombstone is dropped until the next opening counts anew.
+//! counts it took down may be too low, and no tombstone is left out until the next opening counts anew. The keydir
+//! keeps each until the merge is committed: a merge that is given up leaves it on disk, and a later merge that
+//! did not find it in the keydir would take it for dead, though the value it hides may still be in another file.
 //!
 //! Which files to take: Rosenblum and Ousterhout, *The Design and Implementation of a Log-Structured File System*,
 //! SOSP 1991, section 3.6 (greedy cleaning; the keys of a hash ring have no locality to exploit).
@@ -26,6 +28,7 @@ use crate::config::MergeConfig;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId};
 use crate::error::{Error, Result};
 use crate::hint::Hint;
+use crate::keydir::{Entry, Generation};
 use crate::manifest::Edit;
 use crate::output::{Output, remove_file};
 use crate::record::{Head, Kind};
@@ -38,6 +41,9 @@ const INPUT_COUNT_MAX: usize = 16;
 const INPUT_DEAD_PERCENT: u64 = 20;
 /// A file below this part of a full one counts as small.
 const SMALL_PART: u64 = 8;
+
+/// Tombstones left out by one merge, at most: they are remembered until it is committed, 50 to 1,100 bytes each.
+const FREE_COUNT_MAX: usize = 100_000;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,9 +159,10 @@ fn has_space(store: &Inner, inputs: &[Arc<DataFile>]) -> bool {
 fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     let mut output = Output::new(store);
     let mut report = MergeReport::default();
+    let mut free = Vec::new();
     let copied = inputs
         .iter()
-        .try_for_each(|input| copy_live(store, input, &mut output, &mut report))
+        .try_for_each(|input| copy_live(store, input, &mut output, &mut free, &mut report))
         .and_then(|()| output.finish());
     let outputs = match copied {
         Ok(outputs) => outputs,
@@ -170,9 +177,9 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     commit(store, inputs, &outputs)?;
     let ids: Vec<_> = inputs.iter().map(|file| file.id).collect();
     store.files.change(&[], &outputs);
-    for file in &outputs {
-        relocate(store, file, &ids)?;
-    }
+    let relocated = outputs.iter().try_for_each(|file| relocate(store, file, &ids));
+    store.health.poison_on_failure(relocated)?;
+    free.iter().for_each(|tombstone| forget(store, tombstone));
     store.files.change(&ids, &[]);
     for id in &ids {
         remove_file(&*store.disk, *id)?;
@@ -203,13 +210,14 @@ fn copy_live(
     store: &Inner,
     input: &Arc<DataFile>,
     output: &mut Output<'_>,
+    free: &mut Vec<FreeTombstone>,
     report: &mut MergeReport,
 ) -> Result<()> {
     let mut scan = Scan::new(input, input.data_end());
     let mut paced_at = 0;
     while let Some((at, item)) = scan.next()? {
         let live = match item {
-            Item::Record(head) => judge(store, input.id, at, &head),
+            Item::Record(head) => judge(store, input.id, at, &head, free),
             Item::Damage(_) => return Err(input.damaged(at, "record header")),
         };
         if let Some(live) = live {
@@ -234,8 +242,22 @@ struct Live {
     lsn: crate::types::Lsn,
 }
 
-/// Decides whether a record is copied; a dead one and a tombstone that nobody needs are struck from the keydir's counts.
-fn judge(store: &Inner, file: FileId, offset: u64, head: &Head<'_>) -> Option<Live> {
+/// A tombstone that is not copied, because nobody needs it.
+struct FreeTombstone {
+    generation: Generation,
+    key: Box<[u8]>,
+    entry: Entry,
+}
+
+/// Decides whether a record is copied. A dead one is struck from the keydir's counts, a tombstone that nobody needs is
+/// noted in `free`.
+fn judge(
+    store: &Inner,
+    file: FileId,
+    offset: u64,
+    head: &Head<'_>,
+    free: &mut Vec<FreeTombstone>,
+) -> Option<Live> {
     let hint = Hint::of_head(head, file, offset)?;
     let hash = store.keydir.hash(head.key);
     let mut slot = store.keydir.lock(head.generation.slot());
@@ -246,11 +268,12 @@ fn judge(store: &Inner, file: FileId, offset: u64, head: &Head<'_>) -> Option<Li
         slot.table.forget_stale(hash, head.key);
         return None;
     }
-    let (floor, hasher) = (slot.tombstone_floor, store.keydir.hasher());
-    let may_drop = head.kind == Kind::Delete && !store.counts_are_low.load(Ordering::Acquire);
-    if may_drop && slot.table.drop_tombstone(hash, head.key, &hint.entry, floor, hasher) {
-        drop(slot);
-        store.files.with(file, |file| file.sub_live(hint.entry.live_len()));
+    let may_drop = head.kind == Kind::Delete
+        && free.len() < FREE_COUNT_MAX
+        && !store.counts_are_low.load(Ordering::Acquire);
+    if may_drop && slot.table.is_free_tombstone(hash, head.key, &hint.entry, slot.tombstone_floor) {
+        let key = head.key.into();
+        free.push(FreeTombstone { generation: head.generation, key, entry: hint.entry });
         return None;
     }
     Some(Live {
@@ -276,13 +299,21 @@ fn copy_one(
     output.copy(record, live.head_len, live.lsn)
 }
 
+/// Takes a tombstone that the merge left out of the keydir.
+fn forget(store: &Inner, tombstone: &FreeTombstone) {
+    let hash = store.keydir.hash(&tombstone.key);
+    let mut slot = store.keydir.lock(tombstone.generation.slot());
+    if slot.generation == Some(tombstone.generation) {
+        let hasher = store.keydir.hasher();
+        slot.table.remove_tombstone(hash, &tombstone.key, &tombstone.entry, hasher);
+    }
+}
+
 /// Points the keys of the finished `output` to it, where they still point to one of the `inputs`.
 fn relocate(store: &Inner, output: &Arc<DataFile>, inputs: &[FileId]) -> Result<()> {
     let mut scan = Scan::new(output, output.data_end());
     while let Some((at, item)) = scan.next()? {
-        let Item::Record(head) = item else {
-            return store.health.poison_on_failure(Err(output.damaged(at, "fresh copy")));
-        };
+        let Item::Record(head) = item else { return Err(output.damaged(at, "fresh copy")) };
         let Some(hint) = Hint::of_head(&head, output.id, at) else { continue };
         let hash = store.keydir.hash(hint.key);
         let mut slot = store.keydir.lock(hint.generation.slot());

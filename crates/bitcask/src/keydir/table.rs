@@ -221,27 +221,38 @@ impl Table {
         }
     }
 
-    /// Removes the tombstone of `key` when it is `expected`, below `floor`, and no older record of the key is left
-    /// in any data file (R5); returns whether it did.
-    pub(crate) fn drop_tombstone(
-        &mut self,
+    /// Returns whether the tombstone of `key` is `expected`, below `floor`, and no older record of the key is left in
+    /// any data file (R5): then nobody misses it.
+    pub(crate) fn is_free_tombstone(
+        &self,
         hash: u64,
         key: &[u8],
         expected: &Entry,
         floor: Lsn,
-        hasher: &RandomState,
     ) -> bool {
-        let Some(at) = self.place(hash, key) else { return false };
-        let is_free = read_entry(&self.arena, at).is_some_and(|placed| {
+        let placed = self.place(hash, key).and_then(|at| read_entry(&self.arena, at));
+        placed.is_some_and(|placed| {
             placed.entry == *expected
                 && placed.entry.is_tombstone
                 && placed.entry.lsn < floor
                 && placed.stale == 0
-        });
-        if is_free {
-            self.remove(hash, at, expected, hasher);
+        })
+    }
+
+    /// Removes the tombstone of `key`, which is in no data file any more. If the key was written meanwhile, the
+    /// tombstone was counted as an older record, and that is taken back.
+    pub(crate) fn remove_tombstone(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        gone: &Entry,
+        hasher: &RandomState,
+    ) {
+        match self.place(hash, key) {
+            Some(at) if self.find(hash, key) == Some(*gone) => self.remove(hash, at, gone, hasher),
+            Some(_) => self.forget_stale(hash, key),
+            None => {}
         }
-        is_free
     }
 
     fn remove(&mut self, hash: u64, at: usize, entry: &Entry, hasher: &RandomState) {
@@ -375,11 +386,28 @@ mod tests {
         publish(&mut table, &hasher, b"k", &entry(1, false));
         let tombstone = entry(2, true);
         publish(&mut table, &hasher, b"k", &tombstone);
-        assert!(!table.drop_tombstone(hash, b"k", &tombstone, Lsn(9), &hasher), "one is stale");
+        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(9)), "one is stale");
         table.forget_stale(hash, b"k");
-        assert!(!table.drop_tombstone(hash, b"k", &tombstone, Lsn(2), &hasher), "at the floor");
-        assert!(table.drop_tombstone(hash, b"k", &tombstone, Lsn(3), &hasher));
+        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(2)), "at the floor");
+        assert!(table.is_free_tombstone(hash, b"k", &tombstone, Lsn(3)));
+        table.remove_tombstone(hash, b"k", &tombstone, &hasher);
         assert_eq!((table.find(hash, b"k"), table.tombstone_count()), (None, 0));
+    }
+
+    #[test]
+    fn a_key_written_while_its_tombstone_goes_keeps_its_record_and_an_exact_count() {
+        let hasher = RandomState::default();
+        let hash = hasher.hash_one(&b"k"[..]);
+        let mut table = Table::default();
+        let gone = entry(1, true);
+        publish(&mut table, &hasher, b"k", &gone);
+        publish(&mut table, &hasher, b"k", &entry(2, false));
+        table.remove_tombstone(hash, b"k", &gone, &hasher);
+        assert_eq!(table.find(hash, b"k"), Some(entry(2, false)));
+        let next = entry(3, true);
+        publish(&mut table, &hasher, b"k", &next);
+        table.forget_stale(hash, b"k");
+        assert!(table.is_free_tombstone(hash, b"k", &next, Lsn(9)));
     }
 
     #[test]
@@ -395,7 +423,7 @@ mod tests {
         for _ in 0..=STALE_MANY {
             table.forget_stale(hash, b"k");
         }
-        assert!(!table.drop_tombstone(hash, b"k", &tombstone, Lsn(u64::MAX), &hasher));
+        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(u64::MAX)));
     }
 
     #[test]
@@ -409,7 +437,8 @@ mod tests {
             let new = entry(lsn, random.bool());
             publish(&mut table, &hasher, &key, &new);
             table.forget_stale(hash, &key);
-            if table.drop_tombstone(hash, &key, &new, Lsn(u64::MAX), &hasher) {
+            if table.is_free_tombstone(hash, &key, &new, Lsn(u64::MAX)) {
+                table.remove_tombstone(hash, &key, &new, &hasher);
                 model.remove(&key);
             } else {
                 model.insert(key, new);
