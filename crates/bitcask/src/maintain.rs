@@ -17,7 +17,7 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at how much is unsynced, under the policy `Never`.
 const WRITE_BACK_EVERY: Duration = Duration::from_millis(100);
 /// Unsynced bytes from which they are written back early under `Never`, so that sealing a file need not.
-const WRITE_BACK_LEN: u64 = 16 << 20;
+const WRITE_BACK_LEN: u64 = 64 << 20;
 /// Entries of a dropped slot that are counted in one go.
 const UNCOUNT_MAX: usize = 1024;
 
