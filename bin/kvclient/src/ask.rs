@@ -75,9 +75,8 @@ fn ranges(ranges: Result<Vec<Range>, Error>) -> Answer {
     match ranges {
         Ok(ranges) if ranges.is_empty() => Answer::done("no server answers for any key"),
         Ok(ranges) => {
-            let line = |range: &Range| {
-                format!("{} to {}  {}", range.arc.first, range.arc.last, range.server)
-            };
+            let line =
+                |range: &Range| format!("{}-{} {}", range.arc.first, range.arc.last, range.server);
             let lines = ranges.iter().map(line).collect();
             Answer::table(lines, Some(protocol::write_ranges(&ranges)))
         }

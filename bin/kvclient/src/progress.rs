@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The bar of something whose length in bytes is known.
-const KNOWN: &str = "{msg} [{bar:30}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+const KNOWN: &str = "{msg} [{bar:24}] {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
 
 /// The bar of something whose end is not known.
 const OPEN: &str = "{msg} {spinner} {bytes}  {bytes_per_sec}";

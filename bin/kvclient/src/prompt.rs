@@ -7,12 +7,16 @@
 //! | Ctrl-C | drops the line being typed |
 //! | Ctrl-D | leaves |
 //!
+//! Several lines that are pasted at once are run one after the other, and lines typed while a command runs wait for
+//! their turn.
+//!
 //! The history is kept in `$XDG_STATE_HOME/ringcask/history`, by default `~/.local/state/ringcask/history`, at most
 //! [`HISTORY_COUNT_MAX`] lines, readable by its owner only. A prompt without a history is better than none: that it
 //! cannot be read or written is not an error.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use rustyline::completion::Completer;
@@ -47,10 +51,12 @@ pub(crate) fn run(mut session: Session) -> io::Result<Status> {
     show(&session.greet(), is_colored)?;
     loop {
         match editor.readline(&session.prompt()) {
-            Ok(line) => {
-                remember(&mut editor, history.as_ref(), &line);
-                if run_line(&mut session, &line, is_colored)?.is_break() {
-                    return Ok(Status::Done);
+            Ok(typed) => {
+                for line in typed.lines() {
+                    remember(&mut editor, history.as_ref(), line);
+                    if run_line(&mut session, line, is_colored)?.is_break() {
+                        return Ok(Status::Done);
+                    }
                 }
             }
             Err(ReadlineError::Interrupted) => {}
@@ -60,19 +66,15 @@ pub(crate) fn run(mut session: Session) -> io::Result<Status> {
     }
 }
 
-fn run_line(
-    session: &mut Session,
-    line: &str,
-    is_colored: bool,
-) -> io::Result<std::ops::ControlFlow<()>> {
+fn run_line(session: &mut Session, line: &str, is_colored: bool) -> io::Result<ControlFlow<()>> {
     let answer = match command::parse(line.as_bytes()) {
-        Ok(None) => return Ok(std::ops::ControlFlow::Continue(())),
-        Ok(Some(command::Command::Quit)) => return Ok(std::ops::ControlFlow::Break(())),
+        Ok(None) => return Ok(ControlFlow::Continue(())),
+        Ok(Some(command::Command::Quit)) => return Ok(ControlFlow::Break(())),
         Ok(Some(command)) => session.run(command),
         Err(error) => Answer::failed(Status::Usage, error.to_string()),
     };
     show(&answer, is_colored)?;
-    Ok(std::ops::ControlFlow::Continue(()))
+    Ok(ControlFlow::Continue(()))
 }
 
 fn show(answer: &Answer, is_colored: bool) -> io::Result<()> {

@@ -81,9 +81,10 @@ fn wrong_usage_exits_with_2() {
 
 #[test]
 fn an_unreachable_server_is_named_with_what_to_do() {
-    let address = nobody();
+    let nobody = nobody();
+    let address = &nobody.address;
     for args in [&["get", "k"][..], &["put", "k", "v"], &["info"], &["export", "-"]] {
-        let ran = run(&[&["-s", &address], args].concat());
+        let ran = run(&[&["-s", address], args].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{args:?}");
         let expected = format!(
             "kvclient: cannot reach {address}: connection refused; is a server running? start one \
@@ -96,7 +97,8 @@ fn an_unreachable_server_is_named_with_what_to_do() {
 #[test]
 fn of_several_servers_the_first_that_answers_is_used() {
     let server = FakeServer::start();
-    let servers = format!("{},{}", nobody(), server.address);
+    let nobody = nobody();
+    let servers = format!("{},{}", nobody.address, server.address);
     assert_eq!(run(&["-s", &servers, "put", "k", "v"]).code, 0);
     assert_eq!(server.record(b"k"), Some(b"v".to_vec()));
 }
@@ -140,7 +142,7 @@ fn a_value_comes_out_byte_for_byte() {
 #[test]
 fn ranges_and_figures_are_shown() {
     let server = FakeServer::start();
-    let line = format!("{} to {}  {}\n", "0".repeat(32), "f".repeat(32), server.address);
+    let line = format!("{}-{} {}\n", "0".repeat(32), "f".repeat(32), server.address);
     assert_eq!(on(&server, &["keyrange"]).stdout, line);
     assert_eq!(on(&server, &["keyrange_read"]).stdout, line);
     assert_eq!(on(&server, &["info"]).stdout, "version  0\nkeys     0\n");

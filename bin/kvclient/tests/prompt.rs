@@ -43,7 +43,7 @@ fn a_person_can_put_get_and_delete() {
         ("frobnicate", "error: there is no command \"frobnicate\""),
         ("get", "error: usage: get <key>"),
         ("info", "keys     1\r\n"),
-        ("keyrange", &format!("ffff  {}\r\n", server.address)),
+        ("keyrange", &format!("ffff {}\r\n", server.address)),
         ("backup /tmp/b", "copied to /tmp/b"),
         ("logLevel debug", "log level debug\r\n"),
         ("get x", "debug: took "),
@@ -70,6 +70,20 @@ fn control_c_drops_the_line_and_control_d_leaves() {
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
     assert_eq!(server.record(b"k"), Some(b"right".to_vec()));
+}
+
+#[test]
+fn lines_pasted_or_typed_ahead_are_run_in_their_order() {
+    let (server, home) = (FakeServer::start(), tempfile::tempdir().unwrap());
+    let mut terminal = prompt(&server, home.path());
+    terminal.press("put a 1\rput b 2\rget a\r");
+    for answer in ["stored a", "stored b", "\n1\r\n", "> "] {
+        terminal.expect(answer);
+    }
+    terminal.press("\x1b[200~put c 3\rput d 4\n\x1b[201~\r");
+    terminal.expect("stored c");
+    terminal.expect("stored d");
+    assert_eq!(server.record(b"c"), Some(b"3".to_vec()));
 }
 
 #[test]
@@ -140,8 +154,9 @@ fn help_fits_the_screen_and_explains_each_command() {
 #[test]
 fn connecting_failing_and_leaving_are_told() {
     let (server, home) = (FakeServer::start(), tempfile::tempdir().unwrap());
-    let address = nobody();
-    let mut terminal = Terminal::start(&["-s", &address], home.path(), &[("NO_COLOR", "1")]);
+    let nobody = nobody();
+    let address = &nobody.address;
+    let mut terminal = Terminal::start(&["-s", address], home.path(), &[("NO_COLOR", "1")]);
     terminal.expect(&format!("error: cannot reach {address}: connection refused"));
     terminal.expect("not connected> ");
     terminal.type_line("get k");

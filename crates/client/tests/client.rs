@@ -270,7 +270,8 @@ fn a_server_that_complains_and_closes_leaves_no_doubt_behind() {
 #[test]
 fn the_first_server_that_can_be_reached_is_used() {
     let address = server(vec![Box::new(|mut peer| peer.answer("get k", "get_success k v"))]);
-    let servers = vec![nobody(), address.clone()];
+    let nobody = nobody();
+    let servers = vec![nobody.address.clone(), address.clone()];
     let mut client = Client::new(servers, Config::default());
     assert_eq!(client.connect().unwrap(), address);
     assert_eq!(client.get(b"k").unwrap(), Some(b"v".to_vec()));
@@ -278,7 +279,8 @@ fn the_first_server_that_can_be_reached_is_used() {
 
 #[test]
 fn a_write_that_reaches_no_server_is_refused() {
-    let address = nobody();
+    let nobody = nobody();
+    let address = nobody.address.clone();
     let config = Config { timeout: SHORT, ..Config::default() };
     let mut client = Client::new(vec![address.clone()], config);
     let outcome = client.put(b"k", b"v");

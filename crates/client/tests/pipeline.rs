@@ -10,7 +10,9 @@
 
 mod support;
 
-use client::{Answer, Error, Outcome, Stored, WINDOW_COUNT};
+use std::sync::mpsc::channel;
+
+use client::{Answer, Error, Outcome, Stored, WINDOW_COUNT, WINDOW_LEN};
 
 use support::{PATIENCE, Peer, SHORT, Script, client_of, client_with};
 
@@ -95,6 +97,29 @@ fn a_window_is_full_at_its_limit_and_open_again_at_half() {
     while pipeline.waiting_count() >= WINDOW_COUNT / 2 {
         assert!(!pipeline.has_room());
         assert!(pipeline.next().is_some());
+    }
+    assert!(pipeline.has_room());
+}
+
+#[test]
+fn a_window_is_full_when_the_server_takes_no_more_bytes() {
+    let (sender, receiver) = channel::<()>();
+    let mut client = client_of(move |peer| {
+        // Reads nothing until the window is full.
+        receiver.recv().unwrap();
+        serve(peer, "v");
+    });
+    let mut pipeline = client.pipeline().unwrap();
+    let long = vec![b'v'; WINDOW_LEN / 8];
+    let mut submitted = 0;
+    while pipeline.has_room() {
+        pipeline.put(b"k", &long).unwrap();
+        submitted += 1;
+    }
+    assert!((8..WINDOW_COUNT).contains(&submitted), "{submitted}");
+    sender.send(()).unwrap();
+    for _ in 0..submitted {
+        assert!(matches!(pipeline.next(), Some(Answer::Put(Outcome::Done(_)))));
     }
     assert!(pipeline.has_room());
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+
+use rustix::net::{AddressFamily, SocketType};
 
 use protocol::{Dialect, Limits, Reply, Request};
 
@@ -59,9 +62,18 @@ impl FakeServer {
     }
 }
 
-/// Returns an address at which nobody listens.
-pub(crate) fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// An address at which nobody listens, and nobody else can begin to while this lives.
+pub(crate) struct Nobody {
+    pub(crate) address: String,
+    _socket: OwnedFd,
+}
+
+/// Reserves an address without listening at it.
+pub(crate) fn nobody() -> Nobody {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+    Nobody { address: address.to_string(), _socket: socket }
 }
 
 /// Answers the lines of one connection; as many together as arrived together.

@@ -10,10 +10,12 @@
 )]
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use client::{Client, Config};
+use rustix::net::{AddressFamily, SocketType};
 
 /// A time-out that no test waits for: far beyond what anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,7 +83,16 @@ pub(crate) fn client_with(timeout: Duration, scripts: Vec<Script>) -> Client {
     Client::new(vec![server(scripts)], Config { timeout, ..Config::default() })
 }
 
-/// Returns an address at which nobody listens.
-pub(crate) fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// An address at which nobody listens, and nobody else can begin to while this lives.
+pub(crate) struct Nobody {
+    pub(crate) address: String,
+    _socket: OwnedFd,
+}
+
+/// Reserves an address without listening at it.
+pub(crate) fn nobody() -> Nobody {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
+    Nobody { address: address.to_string(), _socket: socket }
 }
