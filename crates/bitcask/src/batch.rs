@@ -8,7 +8,7 @@ use crate::data_file::{DataFile, Footer};
 use crate::hint::Hint;
 use crate::keydir::{Entry, Generation};
 use crate::record::{HEADER_LEN, Head, Kind, stamp};
-use crate::types::{Lsn, Position, Write};
+use crate::types::{Lsn, Op, Position, Write};
 
 /// Encoded records, with room for a mark before them.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ impl Batch {
     }
 
     pub(crate) fn push(&mut self, write: &Write<'_>, generation: Generation) {
+        if mutant!("overwrite in two records") && write.op != Op::Delete {
+            let lsn = Lsn(write.lsn.0 - 1);
+            self.push(&Write { lsn, op: Op::Delete, ..*write }, generation);
+        }
         let (head, value) = Head::of_write(write, generation);
         let start = self.bytes.len();
         head.encode(value, &mut self.bytes);

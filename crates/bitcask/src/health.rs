@@ -31,6 +31,7 @@ impl Health {
     pub(crate) fn poison_on_failure<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
             && !error.is_refusal()
+            && !mutant!("sync tried again")
         {
             // The first failure is the one to report; later ones often only follow from it.
             self.cause.get_or_init(|| error.to_string());

@@ -231,7 +231,8 @@ impl Blocks<'_> {
         block.resize(BLOCK_HEADER_LEN + payload_len, 0);
         let place = block.get_mut(BLOCK_HEADER_LEN..).unwrap_or_default();
         self.read(place, self.offset + BLOCK_HEADER_LEN as u64)?;
-        if block_crc(&block, self.data.seed, self.offset) != crc {
+        let is_whole = block_crc(&block, self.data.seed, self.offset) == crc;
+        if !is_whole && !mutant!("hint taken unchecked") {
             return Err(Unusable);
         }
         self.offset += block.len() as u64;

@@ -31,6 +31,9 @@
 //! After Sheehy and Smith, *Bitcask: A Log-Structured Hash Table for Fast Key/Value Data*, 2010. Left out, for the
 //! layers above: replication, ordered scans, transactions over several keys.
 
+#[macro_use]
+mod mutants;
+
 mod backup;
 mod batch;
 mod codec;
@@ -66,6 +69,8 @@ pub use disk::{CrashMode, Fault, FaultKind, Operation, SimDisk, SimWorld, Traced
 pub use disk::{Disk, DiskFile, DiskLock, RealDisk};
 pub use error::{Error, Result};
 pub use merge::MergeReport;
+#[cfg(feature = "mutants")]
+pub use mutants::{MUTANTS, Planted};
 pub use recovery::{Damage, Recovery};
 pub use stats::{SlotStats, Stats};
 pub use store::{EntryInfo, Found, Store};

@@ -116,6 +116,10 @@ impl Log {
         let bytes = batch.place(&active.file, mark, &mut footer);
         let written_len = bytes.len() as u64;
         let written = match active.file.try_write(bytes, start) {
+            Err(error) if is_out_of_space(&error) && mutant!("append behind a partial record") => {
+                active.footer.data_end += written_len / 2;
+                full(around)
+            }
             Err(error) if is_out_of_space(&error) => cut_off(&active.file, start, around),
             written => written.context("write", || active.file.path()),
         };
@@ -130,6 +134,11 @@ impl Log {
         let appended = Appended::new(file, position, footer.data_end, batch);
         appended.file.add_unpublished(appended.count() as u64);
         Ok(appended)
+    }
+
+    /// Keeps appends out while the value lives: only a planted defect does.
+    pub(crate) fn hold(&self) -> impl Drop + '_ {
+        self.lock()
     }
 
     /// Seals the file that grows, if there is one; the next append begins another.
@@ -218,7 +227,9 @@ fn begin(position: u64, around: &Around<'_>) -> Result<Active> {
     let created = DataFile::create(around.disk, manifest.store, id)
         .or_else(|error| if is_undoable(&error) { full(around) } else { Err(error) })
         .and_then(|file| {
-            around.disk.sync_folder().context("sync", || around.folder())?;
+            if !mutant!("name never synced") {
+                around.disk.sync_folder().context("sync", || around.folder())?;
+            }
             manifest.commit(&[Edit::Begun(id)])?;
             Ok(Arc::new(file))
         });

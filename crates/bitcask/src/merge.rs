@@ -92,6 +92,9 @@ pub(crate) fn choose(
     sorted.sort_by(share);
     let (len, dead_len) =
         sorted.iter().fold((0, 0), |(len, dead), file| (len + file.len, dead + file.dead_len()));
+    if mutant!("merge without gain") {
+        return sorted.iter().map(|file| file.id).collect();
+    }
     let is_over = dead_len * 100 >= len * u64::from(config.dead_percent) && dead_len > 0;
     let mut worth = sorted.iter().filter(|file| {
         let is_worth = is_over && file.dead_len() * 100 >= file.len * INPUT_DEAD_PERCENT;
@@ -125,6 +128,7 @@ fn take_up_to(files: &mut dyn Iterator<Item = &Candidate>, live_len_max: u64) ->
 /// Merges the files that are worth it most, if any are.
 pub(crate) fn run(store: &Inner) -> Result<Option<MergeReport>> {
     let _one_at_a_time = store.lock_merging();
+    let _no_appends = mutant!("merge stops writes").then(|| store.log.hold());
     let files = store.files.all();
     let candidates: Vec<_> = files.iter().filter(|file| is_free(file)).map(candidate).collect();
     let chosen = choose(&candidates, store.config.file_len_max, &store.config.merge);
@@ -173,7 +177,9 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     };
     // What dead records were overwritten with must survive a power cut before they go: under the policies that
     // do not wait for a sync it may not be durable yet.
-    store.durability.sync(&store.health)?;
+    if !mutant!("inputs removed before the log is durable") {
+        store.durability.sync(&store.health)?;
+    }
     commit(store, inputs, &outputs)?;
     let ids: Vec<_> = inputs.iter().map(|file| file.id).collect();
     store.files.change(&[], &outputs);
@@ -218,6 +224,7 @@ fn copy_live(
     while let Some((at, item)) = scan.next()? {
         let live = match item {
             Item::Record(head) => judge(store, input.id, at, &head, free),
+            Item::Damage(_) if mutant!("merge drops what it cannot read") => None,
             Item::Damage(_) => return Err(input.damaged(at, "record header")),
         };
         if let Some(live) = live {

@@ -206,6 +206,9 @@ fn load(store: &Inner, file: &Arc<DataFile>, footer: &Footer) -> Result<Recovery
                     store.offer(&hint, file);
                 }
             }
+            Item::Damage(_) if mutant!("twenty errors a file") && recovery.damage.len() >= 20 => {
+                break;
+            }
             Item::Damage(len) => {
                 file.note_damage();
                 recovery.damage.push(damage(file, at, len, "record header"));
@@ -253,6 +256,12 @@ pub(crate) fn survey(file: &DataFile, durable_min: u64) -> Result<Survey> {
             Item::Damage(len) => bad.push(damage(file, at, len, "record header")),
         }
     }
+    if mutant!("corruption taken for a tear") {
+        durable_upto = 0;
+    }
+    if mutant!("zeros taken for corruption") {
+        durable_upto = file_end;
+    }
     let tear = bad.iter().position(|bad| bad.offset >= durable_upto);
     let end = tear.and_then(|index| bad.get(index)).map_or(file_end, |tear| tear.offset);
     bad.truncate(tear.unwrap_or(bad.len()));
@@ -271,7 +280,8 @@ fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
     let Survey { end, torn_len, corruption, .. } = survey(file, durable_min)?;
     let mut recovery =
         Recovery { file_count: 1, torn_len, damage: corruption, ..Recovery::default() };
-    if recovery.damage.is_empty() && !has_space(store, end) {
+    let is_room = has_space(store, end) && !mutant!("recovered in place");
+    if recovery.damage.is_empty() && !is_room {
         let sealed = seal_in_place(file, store.id, end)?;
         store.files.change(&[], &[Arc::clone(file)]);
         recovery.record_count = load(store, file, &sealed)?.record_count;
@@ -286,7 +296,13 @@ fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
             continue;
         }
         let is_lost = recovery.damage.iter().any(|damage| damage.offset == at);
-        if is_lost {
+        if is_lost && mutant!("fresh checksum for damage") {
+            let (len, head_len, lsn) = (head.record_len(), head.len(), head.lsn);
+            let mut record = scan.record_bytes(at, len)?.to_vec();
+            let crc = record.get(head_len..).map_or(0, crc32fast::hash);
+            crate::codec::put_at(&mut record, 4, &crc.to_le_bytes());
+            output.copy(&record, head_len, lsn)?;
+        } else if is_lost {
             write_lost(file, at, &head, &mut output)?;
         } else {
             let (len, head_len, lsn) = (head.record_len(), head.len(), head.lsn);
@@ -320,7 +336,7 @@ fn seal_in_place(file: &DataFile, store: u128, end: u64) -> Result<Footer> {
     // A header that nothing durable stood behind may have torn with the rest.
     file.write_header(store)?;
     let mut at = FILE_HEADER_LEN;
-    while at < end {
+    while at < end && !mutant!("recovered in place") {
         let left_len = crate::codec::to_usize(end - at).min(REWRITE_LEN);
         let place = chunk.get_mut(..left_len).unwrap_or_default();
         file.read(place, at)?;

@@ -208,6 +208,9 @@ impl Store {
     /// As [`open`](Self::open).
     pub fn open_on(disk: Arc<dyn Disk>, config: Config) -> Result<(Self, Recovery)> {
         config.check()?;
+        if mutant!("lock file blocks") && disk.open(LOCK_NAME).is_ok() {
+            return Err(Error::Busy { folder: disk.path().to_owned() });
+        }
         let lock = match disk.lock(LOCK_NAME) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 return Err(Error::Busy { folder: disk.path().to_owned() });
@@ -456,7 +459,13 @@ impl Store {
             };
             let Some(entry) = found.filter(|entry| !entry.is_tombstone) else { return Ok(None) };
             let Some(read) = self.inner.read(&entry, buf) else { continue };
-            let (head, _) = read?;
+            let (head, value) = match read {
+                Err(_) if mutant!("unreadable is not found") => return Ok(None),
+                read => read?,
+            };
+            if mutant!("tombstone told by its value") && value.starts_with(b"bitcask_tombstone") {
+                return Ok(None);
+            }
             if head.key != key || head.lsn != entry.lsn {
                 let path = self.inner.disk.path().join(entry.file.data_name());
                 let (offset, what) = (u64::from(entry.offset), "another record than expected");

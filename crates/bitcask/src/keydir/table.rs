@@ -160,7 +160,7 @@ impl Table {
         };
         let (old, stale) = (placed.entry, placed.stale);
         put_at(&mut self.arena, at + STALE_AT, &stale.saturating_add(1).to_le_bytes());
-        if new.lsn <= old.lsn {
+        if new.lsn <= old.lsn && !mutant!("last record wins") {
             return Published::Outdated;
         }
         put_at(&mut self.arena, at, &new.encode());
@@ -234,8 +234,8 @@ impl Table {
         placed.is_some_and(|placed| {
             placed.entry == *expected
                 && placed.entry.is_tombstone
-                && placed.entry.lsn < floor
-                && placed.stale == 0
+                && (placed.entry.lsn < floor || mutant!("tombstone dropped above the floor"))
+                && (placed.stale == 0 || mutant!("tombstone dropped before older records"))
         })
     }
 

@@ -1,6 +1,6 @@
 //! Seeded histories, and every single operation failing in turn.
 //!
-//! `RINGCASK_SEEDS=N` sets how many histories are run (a few hundred by default, thousands in CI) and how dense the sweeps
+//! `RINGCASK_SEEDS=N` sets how many histories are run (two hundred by default, thousands in CI) and how dense the sweeps
 //! are; `RINGCASK_SEED=N` runs that one alone, and prints its steps when it fails.
 
 use bitcask::{Fault, FaultKind};
@@ -9,6 +9,8 @@ use crate::driver::{Driver, Trouble};
 
 /// Histories of one plain `cargo test`.
 const SEED_COUNT: u64 = 200;
+/// Histories of the heavy tests.
+const HEAVY_SEED_COUNT: u64 = 5_000;
 /// Steps of a history: enough for some rotations, merges and restarts.
 const STEP_COUNT: usize = 120;
 /// Steps of a history whose operations are made to fail one by one.
@@ -57,6 +59,14 @@ fn a_store_without_trouble_shows_what_was_written() {
 #[test]
 fn no_crash_and_no_failing_disk_makes_a_store_break_its_promises() {
     for seed in seeds() {
+        must_hold(seed, Trouble::Any, STEP_COUNT);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes; continuous integration runs it"]
+fn no_crash_and_no_failing_disk_breaks_a_promise_in_thousands_of_histories() {
+    for seed in 0..number_from("RINGCASK_SEEDS").unwrap_or(HEAVY_SEED_COUNT) {
         must_hold(seed, Trouble::Any, STEP_COUNT);
     }
 }

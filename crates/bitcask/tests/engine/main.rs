@@ -8,6 +8,9 @@
 
 mod defects;
 mod driver;
+mod gate;
 mod histories;
 mod look;
+mod mutants;
 mod oracle;
+mod small;
