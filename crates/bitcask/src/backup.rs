@@ -29,6 +29,8 @@ pub(crate) fn run(store: &Inner, to: &Path) -> Result<BackupReport> {
     let mut state = store.lock_manifest().state.clone();
     let sealed: Vec<_> = store.files.all().into_iter().filter(|file| file.is_sealed()).collect();
     state.files.retain(|id| sealed.iter().any(|file| file.id == *id));
+    // All that is left is sealed; a file that a write has begun since would be named by this alone.
+    state.growing.clear();
     let mut report = BackupReport::default();
     for file in sealed.iter().filter(|file| state.files.contains(&file.id)) {
         link(store, &file.id.data_name(), to)?;
