@@ -15,7 +15,7 @@ use crate::answer;
 use crate::new_file::NewFile;
 use crate::progress::Progress;
 use crate::show;
-use crate::status::Status;
+use crate::status::{Status, complain};
 
 /// Bytes that a page should hold: enough that a round trip is small beside it.
 const PAGE_LEN_GOAL: usize = 4 * 1024 * 1024;
@@ -56,16 +56,16 @@ pub(crate) fn run(client: &mut Client, path: &Path) -> io::Result<Status> {
     match result {
         Ok(count) => {
             // Standard output may be the export itself.
-            writeln!(io::stderr(), "exported {} to {name}", show::count(count, "record"))?;
+            drop(writeln!(io::stderr(), "exported {} to {name}", show::count(count, "record")));
             Ok(Status::Done)
         }
         Err(Failure::Server(error)) => {
-            writeln!(io::stderr(), "kvclient: {}; nothing was exported", answer::explain(&error))?;
+            complain(&format!("{}; nothing was exported", answer::explain(&error)));
             Ok(Status::Refused)
         }
         Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(error),
         Err(Failure::Output(error)) => {
-            writeln!(io::stderr(), "kvclient: cannot write {name}: {error}")?;
+            complain(&format!("cannot write {name}: {error}"));
             Ok(Status::Refused)
         }
     }

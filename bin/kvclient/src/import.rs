@@ -6,6 +6,7 @@
 //! record is stored under its key, however often.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -17,7 +18,7 @@ use crate::answer;
 use crate::lines::{self, LINE_LEN_MAX, Line};
 use crate::progress::Progress;
 use crate::show;
-use crate::status::Status;
+use crate::status::{Status, complain};
 
 /// Bytes read from the file at once.
 const READ_LEN: usize = 1024 * 1024;
@@ -33,14 +34,14 @@ pub(crate) fn run(client: &mut Client, path: &Path, keep_going: bool) -> io::Res
     let (input, len) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            writeln!(io::stderr(), "kvclient: cannot read {}: {error}", path.display())?;
+            complain(&format!("cannot read {}: {error}", path.display()));
             return Ok(Status::Refused);
         }
     };
     let pipeline = match client.pipeline() {
         Ok(pipeline) => pipeline,
         Err(error) => {
-            writeln!(io::stderr(), "kvclient: {}", answer::explain(&error))?;
+            complain(&answer::explain(&error));
             return Ok(Status::Refused);
         }
     };
@@ -92,100 +93,87 @@ impl Import<'_> {
     /// Sends the lines of `input` until it ends, or the import does, and takes all answers.
     fn feed(&mut self, mut input: Box<dyn BufRead>) -> io::Result<()> {
         let (mut line, mut taken_len, mut number) = (Vec::new(), 0, 0_u64);
-        let mut result = Ok(());
+        let mut read = Ok(Some(Line::Whole));
         while !self.has_ended {
             number = number.saturating_add(1);
-            match lines::read(&mut input, &mut line, &mut taken_len) {
-                Ok(Some(found)) => self.line(number, found, &line)?,
-                Ok(None) => break,
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+            read = lines::read(&mut input, &mut line, &mut taken_len);
+            match &read {
+                Ok(Some(found)) => self.line(number, *found, &line),
+                Ok(None) | Err(_) => break,
             }
             self.progress.set(taken_len);
         }
         while !self.line_numbers.is_empty() {
-            self.take()?;
+            self.take();
         }
-        result
+        read.map(drop)
     }
 
     /// Sends one line, once there is room for it.
-    fn line(&mut self, number: u64, found: Line, line: &[u8]) -> io::Result<()> {
+    fn line(&mut self, number: u64, found: Line, line: &[u8]) {
         if found == Line::TooLong {
-            return self.bad(number, &format!("longer than {LINE_LEN_MAX} bytes"));
+            return self.refused(number, &format!("longer than {LINE_LEN_MAX} bytes"), false);
         }
         if line.trim_ascii().is_empty() {
-            return Ok(());
+            return;
         }
         while !self.pipeline.has_room() {
-            self.take()?;
+            self.take();
         }
         if self.has_ended {
-            return Ok(());
+            return;
         }
         match Request::parse(line, Dialect::Native, &Limits::default()) {
             Ok(Request::Put { key, value }) => match self.pipeline.put(&key, &value) {
-                Ok(()) => {
-                    self.line_numbers.push_back(number);
-                    Ok(())
-                }
-                Err(error) => self.bad(number, &error),
+                Ok(()) => self.line_numbers.push_back(number),
+                Err(error) => self.refused(number, &error, false),
             },
-            Ok(_) => self.bad(number, &"not a put with a value"),
-            Err(error) => self.bad(number, &error),
+            Ok(_) => self.refused(number, &"not a put with a value", false),
+            Err(error) => self.refused(number, &error, false),
         }
     }
 
     /// Takes the answer to the oldest line under way.
-    fn take(&mut self) -> io::Result<()> {
+    fn take(&mut self) {
         let number = self.line_numbers.pop_front().unwrap_or_default();
         match self.pipeline.next() {
             Some(Answer::Put(Outcome::Done(_))) => {
                 self.counts.stored = self.counts.stored.saturating_add(1);
-                Ok(())
             }
             Some(Answer::Put(Outcome::Refused(error))) => {
                 let is_lost = matches!(error, Error::Broken { .. });
-                self.refused(number, &answer::explain(&error), is_lost)
+                self.refused(number, &answer::explain(&error), is_lost);
             }
             Some(Answer::Put(Outcome::Unknown(error))) => self.unknown(number, &error),
-            Some(Answer::Get(_) | Answer::Delete(_)) | None => Ok(()),
+            Some(Answer::Get(_) | Answer::Delete(_)) | None => {}
         }
     }
 
-    /// Reports a line that cannot be sent.
-    fn bad(&mut self, number: u64, what: &dyn std::fmt::Display) -> io::Result<()> {
-        self.refused(number, what, false)
-    }
-
-    /// Reports a line that was definitely not stored. Of many that are refused because the connection is lost, the
-    /// first line of the report is enough.
-    fn refused(
-        &mut self,
-        number: u64,
-        what: &dyn std::fmt::Display,
-        is_lost: bool,
-    ) -> io::Result<()> {
+    /// Reports a line that was definitely not stored. Of the lines that are refused because the connection `is_lost`,
+    /// the first report stands for all.
+    fn refused(&mut self, number: u64, what: &dyn Display, is_lost: bool) {
         self.counts.refused = self.counts.refused.saturating_add(1);
         self.status = self.status.max(Status::Refused);
         let is_repeated = is_lost && self.has_ended;
         self.has_ended |= is_lost || !self.keep_going;
-        if is_repeated { Ok(()) } else { self.report(number, what) }
+        if !is_repeated {
+            self.report(number, what);
+        }
     }
 
-    /// Reports a line of which nothing is known; the first of them ends the import, and stands for all.
-    fn unknown(&mut self, number: u64, error: &Error) -> io::Result<()> {
+    /// Reports a line of which nothing is known; of several, the first report stands for all.
+    fn unknown(&mut self, number: u64, error: &Error) {
         self.counts.unknown = self.counts.unknown.saturating_add(1);
         let is_first = self.status < Status::Unknown;
         self.status = Status::Unknown;
         self.has_ended |= !matches!(error, Error::Doubt { .. }) || !self.keep_going;
-        if is_first { self.report(number, error) } else { Ok(()) }
+        if is_first {
+            self.report(number, error);
+        }
     }
 
-    fn report(&self, number: u64, what: &dyn std::fmt::Display) -> io::Result<()> {
-        self.progress.aside(|| writeln!(io::stderr(), "kvclient: line {number}: {what}"))
+    fn report(&self, number: u64, what: &dyn Display) {
+        self.progress.aside(|| complain(&format!("line {number}: {what}")));
     }
 
     /// Says how it went.
@@ -203,15 +191,14 @@ impl Import<'_> {
         if has_ended {
             summary += "; the rest was not tried";
         }
-        let mut errors = io::stderr();
         if let Err(error) = read {
-            writeln!(errors, "kvclient: cannot read on in {}: {error}", path.display())?;
+            complain(&format!("cannot read on in {}: {error}", path.display()));
             status = status.max(Status::Refused);
         }
         if status == Status::Done {
             writeln!(io::stdout(), "{summary}")?;
         } else {
-            writeln!(errors, "kvclient: {summary}")?;
+            complain(&summary);
         }
         Ok(status)
     }

@@ -41,7 +41,7 @@ use log::LevelFilter;
 
 use args::Args;
 use session::Session;
-use status::Status;
+use status::{Status, complain};
 
 /// Runs the client with the process's arguments and returns its exit code.
 #[must_use]
@@ -59,8 +59,7 @@ pub fn main() -> ExitCode {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Status::Done;
         }
-        // If this cannot be written either, the exit code must do.
-        drop(writeln!(io::stderr(), "kvclient: {error}"));
+        complain(&format!("cannot read or write: {error}"));
         Status::Refused
     });
     status.into()

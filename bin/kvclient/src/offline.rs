@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 
 use crate::progress::Progress;
 use crate::show;
-use crate::status::Status;
+use crate::status::{Status, complain};
 
 /// The file that a process holds locked while it uses a folder; it belongs to the process, not to the data.
 const LOCK_NAME: &str = "LOCK";
@@ -26,7 +26,7 @@ pub(crate) fn verify(folder: &Path, out: &mut impl Write) -> io::Result<Status> 
             write_report(&report, out)?;
             Ok(if report.is_clean() { Status::Done } else { Status::Refused })
         }
-        Err(error) => fail(&error),
+        Err(error) => Ok(refuse(&error)),
     }
 }
 
@@ -81,15 +81,15 @@ fn write_report(report: &VerifyReport, out: &mut impl Write) -> io::Result<()> {
 /// Makes the folder `target` of the backup in `source`.
 pub(crate) fn restore(source: &Path, target: &Path, out: &mut impl Write) -> io::Result<Status> {
     if let Err(message) = check_target(target) {
-        return fail(&message);
+        return Ok(refuse(&message));
     }
     let report = match check(source) {
         Ok(report) => report,
-        Err(error) => return fail(&error),
+        Err(error) => return Ok(refuse(&error)),
     };
     if !report.is_clean() {
         write_report(&report, out)?;
-        return fail(&"the backup is damaged, so nothing was restored");
+        return Ok(refuse(&"the backup is damaged, so nothing was restored"));
     }
     match copy_folder(source, target) {
         Ok((count, len)) => {
@@ -103,7 +103,7 @@ pub(crate) fn restore(source: &Path, target: &Path, out: &mut impl Write) -> io:
             writeln!(out, "start a server on it with: kvserver --dir {}", target.display())?;
             Ok(Status::Done)
         }
-        Err(error) => fail(&format!("cannot restore to {}: {error}", target.display())),
+        Err(error) => Ok(refuse(&format!("cannot restore to {}: {error}", target.display()))),
     }
 }
 
@@ -175,8 +175,8 @@ fn counted(number: usize, thing: &str) -> String {
     show::count(u64::try_from(number).unwrap_or(u64::MAX), thing)
 }
 
-/// Writes an error for the person at the terminal.
-fn fail(message: &dyn std::fmt::Display) -> io::Result<Status> {
-    writeln!(io::stderr(), "kvclient: {message}")?;
-    Ok(Status::Refused)
+/// Says why nothing was done.
+fn refuse(message: &dyn std::fmt::Display) -> Status {
+    complain(message);
+    Status::Refused
 }

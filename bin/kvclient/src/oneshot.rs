@@ -14,7 +14,7 @@ use crate::answer::Answer;
 use crate::args::OneShot;
 use crate::ask::Ask;
 use crate::session::Session;
-use crate::status::Status;
+use crate::status::{Status, complain};
 use crate::{export, import, offline, show};
 
 /// Runs one command.
@@ -85,7 +85,7 @@ fn write(answer: &Answer) -> io::Result<Status> {
         writeln!(out, "{text}")?;
         out.flush()?;
     } else {
-        writeln!(io::stderr(), "kvclient: {text}")?;
+        complain(&text);
     }
     Ok(answer.status)
 }

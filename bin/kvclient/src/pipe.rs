@@ -19,6 +19,20 @@ pub(crate) fn run(
     output: &mut impl Write,
 ) -> io::Result<Status> {
     let mut worst = Status::Done;
+    match converse(&mut session, input, output, &mut worst) {
+        // Nobody reads on, which says nothing of what was done.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(worst),
+        Err(error) => Err(error),
+        Ok(()) => Ok(worst),
+    }
+}
+
+fn converse(
+    session: &mut Session,
+    input: &mut BufReader<impl Read>,
+    output: &mut impl Write,
+    worst: &mut Status,
+) -> io::Result<()> {
     let mut line = Vec::new();
     while let Some(found) = lines::read(input, &mut line, &mut 0)? {
         let answer = match command::parse(&line) {
@@ -31,14 +45,13 @@ pub(crate) fn run(
             Ok(Some(command)) => session.run(command),
             Err(error) => Answer::failed(Status::Usage, error.to_string()),
         };
-        worst = worst.max(answer.status);
+        *worst = answer.status.max(*worst);
         write_answer(output, &answer)?;
         if !input.buffer().contains(&b'\n') {
             output.flush()?;
         }
     }
-    output.flush()?;
-    Ok(worst)
+    output.flush()
 }
 
 fn write_answer(output: &mut impl Write, answer: &Answer) -> io::Result<()> {

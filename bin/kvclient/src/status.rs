@@ -9,7 +9,14 @@
 //!
 //! Of several commands, the worst outcome counts: the largest code.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+/// Writes what went wrong to standard error. If that cannot be written, the exit code must do.
+pub(crate) fn complain(message: &dyn Display) {
+    drop(writeln!(io::stderr(), "kvclient: {message}"));
+}
 
 /// The outcome of one command or of a whole run, from best to worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -319,3 +319,26 @@ fn a_closed_pipe_ends_an_export_quietly() {
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!(errors, "");
 }
+
+#[test]
+fn the_exit_code_survives_when_nobody_reads() {
+    let server = FakeServer::start();
+    for (args, input, code) in [
+        (&["put", "doubtful", "v"][..], "", 3),
+        (&["get", "nothing"], "", 1),
+        (&["import", "-"], "put breaks v\n", 3),
+        (&[], "put doubtful v\n", 3),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = kvclient()
+            .args([&["-s", &server.address], args].concat())
+            .stdin(Stdio::piped())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer)
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert_eq!(exit_code(&mut child), code, "{args:?}");
+    }
+}
