@@ -15,6 +15,7 @@
 //!           6 last file id:    id 4
 //!           7 found file:      id 4; not known to be sealed
 //!           8 together:        any number of: length 4, payload of another kind
+//!           9 end:             nothing; written behind the edits once they are durable
 //! ```
 //!
 //! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one, and what is
@@ -23,7 +24,9 @@
 //! opening, and when the log has grown long, the state is written as one short log to a
 //! temporary name, synced and renamed. An edit that is cut off or damaged at the very end was never told
 //! to anyone and is left out; damage anywhere before stops the opening, because a manifest that
-//! is wrong by one line can bring deleted data back.
+//! is wrong by one line can bring deleted data back. So that the last durable edit is told from one that tore, an
+//! end stands behind it, which the next edit overwrites. The end needs no sync of its own: without it the last
+//! edit is merely less protected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -70,6 +73,7 @@ pub(crate) enum Edit {
     LastFile(FileId),
     /// Several of the others, none within another.
     Together(Vec<Edit>),
+    End,
 }
 
 impl Edit {
@@ -88,6 +92,7 @@ impl Edit {
                 out.extend_from_slice(&lsn.0.to_le_bytes());
             }
             Self::LastFile(id) => put_u32s(out, 6, [id.0]),
+            Self::End => out.push(9),
             Self::Together(edits) => {
                 out.push(TOGETHER);
                 for edit in edits {
@@ -132,6 +137,7 @@ impl Edit {
             4 => Self::SlotDropped(Generation(reader.u32()?)),
             5 => Self::TombstoneFloor(Generation(reader.u32()?), Lsn(reader.u64()?)),
             6 => Self::LastFile(FileId(reader.u32()?)),
+            9 => Self::End,
             _ => return None,
         };
         reader.is_empty().then_some(edit)
@@ -199,6 +205,7 @@ impl State {
                 }
             }
             Edit::LastFile(id) => self.last_file = self.last_file.max(*id),
+            Edit::End => {}
             Edit::Together(edits) => edits.iter().for_each(|edit| self.apply(edit)),
         }
     }
@@ -371,6 +378,10 @@ impl Manifest {
         self.file.sync().context("sync", || path(&self.folder))?;
         self.len += bytes.len() as u64;
         self.state.apply(&edit);
+        let mut end = Vec::new();
+        push_edit(&Edit::End, seed, self.len, &mut end);
+        // Nothing depends on it, and a disk that is failing will say so at the next edit.
+        drop(self.file.write_at(&end, self.len));
         if self.len > LOG_LEN_MAX {
             (self.file, self.len) = write_anew(&self.folder, self.store, &self.state)?;
         }
@@ -395,7 +406,8 @@ pub(crate) fn load(folder: &Arc<dyn Disk>) -> Result<Parsed> {
     })
 }
 
-/// Writes `state` as a new manifest into `folder`, in place of an old one; returns the file and its length.
+/// Writes `state` as a new manifest into `folder`, in place of an old one; returns the file and where its
+/// next edit goes.
 pub(crate) fn write_anew(
     folder: &Arc<dyn Disk>,
     store: u128,
@@ -407,6 +419,8 @@ pub(crate) fn write_anew(
         let offset = bytes.len() as u64;
         push_edit(&edit, seed, offset, &mut bytes);
     }
+    let len = bytes.len() as u64;
+    push_edit(&Edit::End, seed, len, &mut bytes);
     let names = folder.list().context("list", || folder.path().to_owned())?;
     let temporary = || folder.path().join(TEMPORARY_NAME);
     if names.iter().any(|name| name == TEMPORARY_NAME) {
@@ -417,7 +431,7 @@ pub(crate) fn write_anew(
     file.sync().context("sync", temporary)?;
     folder.rename(TEMPORARY_NAME, NAME).context("rename", temporary)?;
     folder.sync_folder().context("sync", || folder.path().to_owned())?;
-    Ok((file, bytes.len() as u64))
+    Ok((file, len))
 }
 
 #[cfg(test)]

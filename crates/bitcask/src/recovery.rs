@@ -271,13 +271,23 @@ pub(crate) fn survey(file: &DataFile, durable_min: u64) -> Result<Survey> {
     Ok(Survey { end, record_count, torn_len: file_end - end, corruption: bad })
 }
 
+/// Checks every record of `file`, which was sealed once and has no footer any more: something is wrong with its end,
+/// if nowhere else.
+pub(crate) fn survey_once_sealed(file: &DataFile) -> Result<Survey> {
+    let mut found = survey(file, file.data_end())?;
+    if found.corruption.is_empty() {
+        found.corruption.push(damage(file, found.end, 0, "cut off"));
+    }
+    Ok(found)
+}
+
 /// Takes an unsealed file in: what is whole in it is copied to a new one, which takes its place.
 ///
 /// A file that was sealed once, and whose footer is damaged now, cannot have torn: all damage in it is corruption.
 fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
     let may_be_torn = store.lock_manifest().state.growing.contains(&file.id);
-    let durable_min = if may_be_torn { 0 } else { file.data_end() };
-    let Survey { end, torn_len, corruption, .. } = survey(file, durable_min)?;
+    let surveyed = if may_be_torn { survey(file, 0)? } else { survey_once_sealed(file)? };
+    let Survey { end, torn_len, corruption, .. } = surveyed;
     let mut recovery =
         Recovery { file_count: 1, torn_len, damage: corruption, ..Recovery::default() };
     let is_room = has_space(store, end) && !mutant!("recovered in place");

@@ -8,7 +8,7 @@ use crate::disk::{Disk, RealDisk};
 use crate::error::{Context, Error, Result};
 use crate::hint;
 use crate::manifest;
-use crate::recovery::{Damage, survey};
+use crate::recovery::{Damage, survey, survey_once_sealed};
 use crate::store::LOCK_NAME;
 
 /// How far a check has come.
@@ -115,12 +115,11 @@ fn verify_file(
     report.file_count += 1;
     let footer = file.read_footer()?;
     // In a file that was sealed all damage is damage; a growing one may have torn.
-    let durable_min = match footer {
-        Some(footer) => footer.data_end,
-        None if manifest.state.growing.contains(&file.id) => 0,
-        None => file.data_end(),
+    let found = match footer {
+        Some(footer) => survey(file, footer.data_end)?,
+        None if manifest.state.growing.contains(&file.id) => survey(file, 0)?,
+        None => survey_once_sealed(file)?,
     };
-    let found = survey(file, durable_min)?;
     report.record_count += found.record_count;
     report.torn_len += found.torn_len;
     report.damage.extend(found.corruption);
