@@ -23,6 +23,10 @@ use crate::connection::{Connection, Fault};
 use crate::deadline::Deadline;
 use crate::{Backup, Config, Error, Outcome, Page, Pipeline, ServerState, Stored};
 
+/// The least time worth another attempt: with less, it is likelier to leave a write's outcome unknown than to
+/// succeed, and to hide why the attempts before it failed.
+const ATTEMPT_MIN: Duration = Duration::from_millis(100);
+
 /// A client of one server out of several.
 #[derive(Debug)]
 pub struct Client {
@@ -241,12 +245,17 @@ impl Client {
             };
             let pause = backoff.next_pause();
             let is_safe = is_read || miss.is_definite;
-            let has_time = deadline.remaining().is_some_and(|left| left > pause);
+            let has_time =
+                deadline.remaining().is_some_and(|left| left > pause.saturating_add(ATTEMPT_MIN));
             if !(miss.error.is_retryable() && is_safe && has_time) {
                 return Err(miss);
             }
             log::debug!("{}; trying again in {} ms", miss.error, pause.as_millis());
             std::thread::sleep(pause);
+            // The pause may have been longer than asked for.
+            if deadline.remaining().is_none() {
+                return Err(miss);
+            }
         }
     }
 
