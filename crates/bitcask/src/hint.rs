@@ -208,6 +208,29 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Returns a hint file of these payloads, with right checksums and an end that counts `footer`'s records.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn compose(
+    data: &DataFile,
+    store: u128,
+    footer: &Footer,
+    payloads: &[&[u8]],
+) -> Vec<u8> {
+    let mut end = vec![0; 12];
+    end.extend_from_slice(&footer.record_count.to_le_bytes());
+    end.extend_from_slice(&footer_crc(footer, data.seed).to_le_bytes());
+    let mut bytes = header(store, data.id).to_vec();
+    for payload in payloads.iter().copied().chain([&end[..]]) {
+        let mut block = to_u32(payload.len()).to_le_bytes().to_vec();
+        block.extend_from_slice(&[0; 4]);
+        block.extend_from_slice(payload);
+        let crc = block_crc(&block, data.seed, bytes.len() as u64);
+        put_at(&mut block, 4, &crc.to_le_bytes());
+        bytes.extend_from_slice(&block);
+    }
+    bytes
+}
+
 /// A hint file being read, block by block.
 struct Blocks<'f> {
     data: &'f DataFile,

@@ -52,6 +52,8 @@ mod manifest;
 mod merge;
 mod output;
 mod pace;
+#[cfg(any(test, feature = "sim"))]
+pub mod probe;
 mod record;
 mod recovery;
 mod scan;

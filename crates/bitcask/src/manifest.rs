@@ -406,13 +406,8 @@ pub(crate) fn load(folder: &Arc<dyn Disk>) -> Result<Parsed> {
     })
 }
 
-/// Writes `state` as a new manifest into `folder`, in place of an old one; returns the file and where its
-/// next edit goes.
-pub(crate) fn write_anew(
-    folder: &Arc<dyn Disk>,
-    store: u128,
-    state: &State,
-) -> Result<(Arc<dyn DiskFile>, u64)> {
+/// Returns the manifest that says `state`, and where its next edit goes.
+pub(crate) fn encode(store: u128, state: &State) -> (Vec<u8>, u64) {
     let seed = Seed::new(store, SEED_ID);
     let mut bytes = encode_header(store).to_vec();
     for edit in state.edits() {
@@ -421,6 +416,33 @@ pub(crate) fn write_anew(
     }
     let len = bytes.len() as u64;
     push_edit(&Edit::End, seed, len, &mut bytes);
+    (bytes, len)
+}
+
+/// Returns a manifest of these payloads, with right checksums.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) fn compose(store: u128, payloads: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = encode_header(store).to_vec();
+    for payload in payloads {
+        let offset = bytes.len() as u64;
+        let mut edit = to_u32(payload.len()).to_le_bytes().to_vec();
+        edit.extend_from_slice(&[0; 4]);
+        edit.extend_from_slice(payload);
+        let crc = edit_crc(&edit, Seed::new(store, SEED_ID), offset);
+        put_at(&mut edit, 4, &crc.to_le_bytes());
+        bytes.extend_from_slice(&edit);
+    }
+    bytes
+}
+
+/// Writes `state` as a new manifest into `folder`, in place of an old one; returns the file and where its
+/// next edit goes.
+pub(crate) fn write_anew(
+    folder: &Arc<dyn Disk>,
+    store: u128,
+    state: &State,
+) -> Result<(Arc<dyn DiskFile>, u64)> {
+    let (bytes, len) = encode(store, state);
     let names = folder.list().context("list", || folder.path().to_owned())?;
     let temporary = || folder.path().join(TEMPORARY_NAME);
     if names.iter().any(|name| name == TEMPORARY_NAME) {

@@ -213,7 +213,8 @@ impl<'a> Head<'a> {
     }
 }
 
-fn head_len(flags: u8, key_len: usize) -> usize {
+/// Returns the length of a head with these flags and a key of this length, in bytes.
+pub(crate) fn head_len(flags: u8, key_len: usize) -> usize {
     let expiry_len = if flags & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_LEN };
     let request_len = if flags & REQUEST_FLAG == 0 { 0 } else { REQUEST_LEN };
     HEADER_LEN + expiry_len + request_len + key_len

@@ -15,3 +15,4 @@ mod look;
 mod mutants;
 mod oracle;
 mod small;
+mod threads;

@@ -1,0 +1,5 @@
+//! Fuzz target of the engine's reader of hint files: `bitcask::probe` says what must hold of any input.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bitcask::probe::hint(data));
