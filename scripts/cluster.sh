@@ -48,6 +48,14 @@ wrong() {
     fail "$1; see scripts/cluster.sh help" 2
 }
 
+# Prints a path as short as it can be typed here.
+shown() {
+    case $1 in
+    "$PWD"/*) printf '%s' "${1#"$PWD"/}" ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
 # Sets pid if the server of this folder runs.
 find_running() {
     pid=
@@ -143,16 +151,18 @@ up() {
     choose_port
     start
     wait_until_listening
+    local bin
+    bin=$(shown "$binaries")
     cat <<TXT
 Ringcask runs: one server at $address (replication is not there yet; this is a cluster of one).
-Data and log are in $dir.
+Data and log are in $(shown "$dir").
 
 Try:
-  $binaries/kvclient -s $address put greeting 'Hello, ring!'
+  $bin/kvclient -s $address put greeting 'Hello, ring!'
   printf 'get greeting\n' | nc -N ${address%:*} ${address##*:}
-  $binaries/kvbench -s $address
+  $bin/kvbench -s $address --load --keys 100k --mix a
 
-or the prompt, $binaries/kvclient -s $address, and stop it with scripts/cluster.sh down
+or the prompt, $bin/kvclient -s $address, and stop it with scripts/cluster.sh down
 TXT
 }
 
@@ -170,17 +180,21 @@ down() {
         sleep "$look_seconds"
     done
     rm -f "$dir/kvserver.pid" "$dir/kvserver.out"
-    echo "stopped; the data stays in $dir/data"
+    echo "stopped; the data stays in $(shown "$dir")/data"
 }
 
-# Asks the server over bash's own sockets, so that status needs no other program.
+# Prints the server's figures, one a line. Asks over bash's own sockets, so that status needs no other program.
 info() {
-    local line
+    local line="" words=()
     exec 3<>"/dev/tcp/${address%:*}/${address##*:}" || return 1
     printf 'info\r\n' >&3
-    IFS= read -r -t 5 line <&3 || return 1
+    # A greeting may come first, and the dialect may be in upper case.
+    until [[ ${line,,} == info_success* ]]; do
+        IFS= read -r -t 5 line <&3 || return 1
+    done
     exec 3>&-
-    printf '%s\n' "${line%$'\r'}"
+    read -ra words <<<"${line%$'\r'}"
+    printf '  %-24s %s\n' "${words[@]:1}"
 }
 
 status() {
@@ -189,7 +203,7 @@ status() {
         exit 1
     fi
     find_address || fail "pid $pid is still opening $dir/data" 1
-    echo "running: one server at $address (pid $pid), folder $dir"
+    echo "running: one server at $address (pid $pid), folder $(shown "$dir")"
     info || fail "pid $pid does not answer at $address; its log is $dir/kvserver.log"
 }
 
