@@ -38,7 +38,7 @@ fn fill(server: &Server, prefix: &str) -> (u64, String) {
 }
 
 #[test]
-fn a_full_disk_refuses_puts_and_goes_on_with_gets_and_deletes() {
+fn a_full_disk_refuses_puts_and_goes_on_with_gets_and_deletes_r8() {
     if !is_root() {
         return skip("mounting a small file system needs root");
     }
@@ -115,7 +115,7 @@ fn a_start_on_a_full_disk_still_serves_what_is_there() {
 }
 
 #[test]
-fn a_failed_sync_poisons_the_store_and_says_so() {
+fn a_failed_sync_poisons_the_store_and_says_so_r3() {
     if !has_command("strace") {
         return skip("making a sync fail needs strace");
     }
@@ -156,7 +156,7 @@ fn a_failed_sync_poisons_the_store_and_says_so() {
 }
 
 #[test]
-fn many_writers_at_a_failing_sync_are_told_the_truth() {
+fn many_writers_at_a_failing_sync_are_told_the_truth_r11() {
     if !has_command("strace") {
         return skip("making a sync fail needs strace");
     }

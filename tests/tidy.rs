@@ -98,6 +98,11 @@ fn names_of_tests_are_sentences() {
 }
 
 #[test]
+fn each_rule_of_the_design_is_named_by_a_test() {
+    assert_none(&habits::rules_without_a_test(&read_workspace(&top())));
+}
+
+#[test]
 fn tests_wait_for_conditions_and_never_for_a_time() {
     assert_none(&each(habits::sleeping_tests));
 }

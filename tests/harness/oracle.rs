@@ -79,8 +79,10 @@ impl Load {
         is_over.store(false, Ordering::Relaxed);
         let progress = Progress { acknowledged, is_over };
         thread::scope(|scope| {
-            for writer in writers {
-                scope.spawn(move || writer.write(Line::connect(address), &progress));
+            // All are connected before the server may be killed.
+            let lines: Vec<_> = writers.iter().map(|_| Line::connect(address)).collect();
+            for (writer, line) in writers.iter_mut().zip(lines) {
+                scope.spawn(move || writer.write(line, &progress));
             }
             let _end = End(is_over);
             meanwhile(&progress);

@@ -2,6 +2,7 @@
 //!
 //! * Shipped code gives up (`unwrap`, `expect`) at most once in 2,000 lines.
 //! * A test's name is a sentence: at least [`NAME_WORD_COUNT_MIN`] words.
+//! * Each of the design's numbered rules that hold today ([`RULES`]) ends the name of some test: `…_r8`.
 //! * A test waits for a condition, never for a time: `sleep` stands only in functions that poll for something
 //!   until a deadline, and these are called `eventually…` or `wait_…`.
 //! * A test never binds or connects to a fixed port, for another process may have it. Port 1 may be
@@ -15,6 +16,8 @@ use crate::source::Source;
 pub(crate) const GIVING_UP_MAX_PER_10_000_LINES: usize = 5;
 /// Words in a test's name.
 pub(crate) const NAME_WORD_COUNT_MIN: usize = 3;
+/// The numbers of the design's rules that hold today: those of the store, and of one server alone.
+const RULES: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 11, 19];
 /// What a function that may sleep is called, at its beginning.
 const POLLING_NAMES: [&str; 2] = ["eventually", "wait_"];
 /// Calls whose arguments are addresses.
@@ -49,17 +52,29 @@ fn shipped_line_count(source: &Source) -> usize {
 
 /// Complains of each test whose name is not a sentence.
 pub(crate) fn names_that_say_nothing(source: &Source) -> Vec<String> {
+    let is_sentence =
+        |name: &str| name.split('_').filter(|word| !word.is_empty()).count() >= NAME_WORD_COUNT_MIN;
+    let names = test_names(source).into_iter().filter(|(name, _)| !is_sentence(name));
+    names
+        .map(|(name, line)| format!("{}:{line}: `{name}` is not a sentence", source.path))
+        .collect()
+}
+
+/// Complains of each numbered rule that no test names.
+pub(crate) fn rules_without_a_test(sources: &[Source]) -> Vec<String> {
+    let names: Vec<_> = sources.iter().flat_map(test_names).map(|(name, _)| name).collect();
+    let is_named = |rule: &usize| names.iter().any(|name| name.ends_with(&format!("_r{rule}")));
+    let unnamed = RULES.into_iter().filter(|rule| !is_named(rule));
+    unnamed.map(|rule| format!("no test's name ends in `_r{rule}`")).collect()
+}
+
+/// Returns the name and the line of each test.
+fn test_names(source: &Source) -> Vec<(String, usize)> {
     let code = source.test_code();
-    let mut complaints = Vec::new();
-    for at in 0..code.len() {
-        let is_test = code[at].is("#") && texts(&code[at + 1..], 3) == ["[", "test", "]"];
-        let Some(name) = is_test.then(|| name_after(&code[at..])).flatten() else { continue };
-        if name.text.split('_').filter(|word| !word.is_empty()).count() < NAME_WORD_COUNT_MIN {
-            let place = format!("{}:{}", source.path, name.line);
-            complaints.push(format!("{place}: `{}` is not a sentence", name.text));
-        }
-    }
-    complaints
+    let tests = (0..code.len())
+        .filter(|&at| code[at].is("#") && texts(&code[at + 1..], 3) == ["[", "test", "]"]);
+    let names = tests.filter_map(|at| name_after(&code[at..]));
+    names.map(|name| (name.text.to_owned(), name.line)).collect()
 }
 
 fn texts<'a>(code: &[Token<'a>], count: usize) -> Vec<&'a str> {
@@ -161,6 +176,16 @@ mod tests {
         );
         let fine = "#[test] #[ignore] fn a_put_is_seen() {} fn helper() {}";
         assert!(names_that_say_nothing(&test_file(fine)).is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_no_test_names_is_found() {
+        let naming = |rules: &[usize]| {
+            let test = |rule| format!("#[test] fn what_it_says_r{rule}() {{}}\n");
+            vec![test_file(&rules.iter().map(test).collect::<String>())]
+        };
+        assert!(rules_without_a_test(&naming(&RULES)).is_empty());
+        assert_eq!(rules_without_a_test(&naming(&RULES[1..])), ["no test's name ends in `_r1`"]);
     }
 
     #[test]
