@@ -57,6 +57,21 @@ impl Batch {
         });
     }
 
+    /// Adds the records of `other` behind those of this batch.
+    fn merge(&mut self, other: &Self) {
+        let (records, shift) =
+            (other.bytes.get(HEADER_LEN..).unwrap_or_default(), self.bytes.len());
+        let moved =
+            |range: &Range<usize>| range.start - HEADER_LEN + shift..range.end - HEADER_LEN + shift;
+        self.bytes.extend_from_slice(records);
+        self.records.extend(other.records.iter().map(|record| Placed {
+            bytes: moved(&record.bytes),
+            key: moved(&record.key),
+            ..record.clone()
+        }));
+        self.has_put |= other.has_put;
+    }
+
     /// Returns the most bytes this batch can take in a file.
     pub(crate) fn len_max(&self) -> usize {
         self.bytes.len()
@@ -92,6 +107,32 @@ impl Batch {
             footer.count(record.lsn, record.bytes.len());
         }
         self.bytes.get(skipped_len..).unwrap_or_default()
+    }
+}
+
+/// Encoded writes that are in no file yet, from [`Store::prepare`](crate::Store::prepare).
+#[derive(Debug)]
+#[must_use = "prepared writes are nowhere until they are appended"]
+pub struct Prepared {
+    pub(crate) batch: Batch,
+}
+
+impl Prepared {
+    /// Adds the writes of `other` behind these, so that one write to the file takes both.
+    pub fn merge(&mut self, other: &Self) {
+        self.batch.merge(&other.batch);
+    }
+
+    /// Returns the bytes to be written, or a little more.
+    #[must_use]
+    pub fn len_max(&self) -> usize {
+        self.batch.len_max()
+    }
+
+    /// Returns whether a put is among the writes: without one, the reserve of a full disk may be used (R8).
+    #[must_use]
+    pub fn has_put(&self) -> bool {
+        self.batch.has_put()
     }
 }
 

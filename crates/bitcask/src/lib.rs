@@ -64,7 +64,7 @@ mod verify;
 mod walk;
 
 pub use backup::BackupReport;
-pub use batch::Appended;
+pub use batch::{Appended, Prepared};
 pub use config::{Config, MergeConfig, SyncPolicy};
 #[cfg(any(test, feature = "sim"))]
 pub use disk::{CrashMode, Fault, FaultKind, Operation, SimDisk, SimWorld, Traced};

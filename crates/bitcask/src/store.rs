@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backup::{self, BackupReport};
-use crate::batch::{Appended, Batch};
+use crate::batch::{Appended, Batch, Prepared};
 use crate::codec::to_usize;
 use crate::config::{Config, SyncPolicy};
 use crate::data_file::DataFile;
@@ -350,6 +350,14 @@ impl Store {
     /// `Full`, `Limit`, `NoSlot`, `Poisoned`, `Closed`: nothing was done. `Io`: the records may come into force at the
     /// next opening.
     pub fn append(&self, writes: &[Write<'_>]) -> Result<Appended> {
+        self.append_prepared(self.prepare(writes)?)
+    }
+
+    /// Encodes `writes`, without a lock that another append waits for and without touching a file.
+    ///
+    /// # Errors
+    /// `Limit`, `NoSlot`.
+    pub fn prepare(&self, writes: &[Write<'_>]) -> Result<Prepared> {
         let len = self.check_limits(writes)?;
         let mut batch = Batch::with_capacity(writes.len(), len);
         for write in writes {
@@ -364,7 +372,16 @@ impl Store {
             drop(slot);
             batch.push(write, generation);
         }
-        self.inner.log.append(batch, &self.inner.around())
+        Ok(Prepared { batch })
+    }
+
+    /// Appends prepared writes as [`append`](Self::append) does. A record of a slot that was dropped in between is
+    /// written and never becomes visible.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_prepared(&self, prepared: Prepared) -> Result<Appended> {
+        self.inner.log.append(prepared.batch, &self.inner.around())
     }
 
     /// Checks each write against the limits, and returns the bytes of keys and values.

@@ -50,6 +50,38 @@ fn get(store: &Store, key: &str) -> Option<String> {
 }
 
 #[test]
+fn prepared_writes_that_were_merged_are_appended_and_recovered_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let prepare = |lsn: u64| {
+        let (key, value) = (format!("key{lsn}"), format!("value{lsn}"));
+        let other = format!("other{lsn}");
+        let writes = [
+            Write::put(slot(0), Lsn(lsn), key.as_bytes(), value.as_bytes()),
+            Write::put(slot(0), Lsn(100 + lsn), other.as_bytes(), value.as_bytes()),
+        ];
+        store.prepare(&writes).unwrap()
+    };
+    let mut merged = prepare(1);
+    merged.merge(&prepare(2));
+    merged.merge(&prepare(3));
+    assert!(merged.has_put());
+    let appended = store.append_prepared(merged).unwrap();
+    assert_eq!(get(&store, "key1"), None, "it is not published");
+    store.commit(appended).unwrap();
+    let check = |store: &Store| {
+        for lsn in 1..4 {
+            let value = Some(format!("value{lsn}"));
+            assert_eq!(get(store, &format!("key{lsn}")), value);
+            assert_eq!(get(store, &format!("other{lsn}")), value);
+        }
+    };
+    check(&store);
+    drop(store);
+    check(&open(folder.path()));
+}
+
+#[test]
 fn what_was_put_is_there_after_a_clean_close_and_after_none() {
     let folder = tempfile::tempdir().unwrap();
     for is_closed in [true, false, true, false] {
