@@ -15,13 +15,16 @@ pub(crate) struct OwnWrites {
 }
 
 impl OwnWrites {
-    /// Notes a write of the key at `token`.
-    pub(crate) fn note(&mut self, token: Token, replies: &Replies) {
+    /// Notes writes of the keys at `tokens`, which were left to the committer.
+    pub(crate) fn note(&mut self, tokens: &[Token], replies: &Replies) {
         if self.keys.len() >= KEY_COUNT_MAX {
             replies.wait_completed();
-            self.keys.clear();
         }
-        self.keys.push(half(token));
+        if replies.is_settled() || self.keys.len() >= KEY_COUNT_MAX {
+            self.keys.clear();
+        } else {
+            self.keys.extend(tokens.iter().copied().map(half));
+        }
     }
 
     /// Waits until this connection's writes of the key at `token` are settled.

@@ -31,7 +31,7 @@ const LINE_END_ROOM: usize = 2;
 pub struct Running {
     server: Server,
     shared: Arc<Shared>,
-    helpers: Option<Helpers>,
+    helpers: Helpers,
     floors: Floors,
 }
 
@@ -48,8 +48,8 @@ impl Running {
         let (store, slots) = open_store(args)?;
         let slots = Arc::new(slots);
         let is_synced = args.sync == bitcask::SyncPolicy::Always;
-        let committer = is_synced
-            .then(|| Arc::new(Committer::new(store.clone(), Arc::clone(&slots), args.dialect)));
+        let committer = Committer::new(store.clone(), Arc::clone(&slots), args.dialect, is_synced);
+        let committer = Arc::new(committer);
         let about = About {
             started_at: Instant::now(),
             address: listener.address(),
@@ -60,7 +60,7 @@ impl Running {
             connections: listener.counters(),
         };
         let no_thread = |cause| Error::System { what: "start a thread", cause };
-        let helpers = committer.as_ref().map(Helpers::start).transpose().map_err(no_thread)?;
+        let helpers = Helpers::start(&committer).map_err(no_thread)?;
         let floors = Floors::start(&store, &slots).map_err(no_thread)?;
         let shared = Arc::new(Shared {
             store,
@@ -102,9 +102,7 @@ impl Running {
                 DRAIN.as_secs()
             );
         }
-        if let Some(helpers) = helpers {
-            helpers.stop();
-        }
+        helpers.stop();
         floors.stop();
         let dir = shared.about.dir.clone();
         shared.store.close().map_err(|cause| Error::Store { dir, cause })?;

@@ -32,8 +32,7 @@ use crate::writes::Batch;
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) slots: Arc<Slots>,
-    /// With `--sync always`, who makes batches durable; without, a write is visible once it is appended.
-    pub(crate) committer: Option<Arc<Committer>>,
+    pub(crate) committer: Arc<Committer>,
     pub(crate) dialect: Dialect,
     pub(crate) limits: Limits,
     pub(crate) counts: Counts,
@@ -51,7 +50,7 @@ pub(crate) struct Service {
 #[derive(Debug)]
 pub(crate) struct Session {
     shared: Arc<Shared>,
-    /// Tells this connection's writes from others'; picks its counters.
+    /// Picks this connection's counters.
     number: u64,
     peer: Peer,
     reader: Reader,
@@ -91,7 +90,7 @@ impl net::Service for Service {
 impl net::Session for Session {
     fn handle(&mut self, lines: &[u8], replies: &mut Replies) -> Next {
         let shared = Arc::clone(&self.shared);
-        let mut batch = Batch::new(&shared, self.number);
+        let mut batch = Batch::new(&shared);
         let mut framer = Framer::new(shared.limits.line_len_max());
         for line in framer.lines(lines) {
             let next = match line {

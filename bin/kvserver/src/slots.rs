@@ -53,19 +53,8 @@ pub(crate) struct Pending {
     pub(crate) key: Box<[u8]>,
     /// Whether it is a delete.
     pub(crate) is_delete: bool,
-    /// Whether another connection's write was decided on it.
+    /// Whether a write of another batch was decided on it.
     pub(crate) is_seen: bool,
-    /// The connection whose write it is.
-    session: u64,
-}
-
-impl Pending {
-    /// Notes that a write of the connection `session` is decided on this one.
-    ///
-    /// A connection's own does not count: while this one can still be refused, both are of one batch.
-    pub(crate) fn see(&mut self, session: u64) {
-        self.is_seen |= self.session != session;
-    }
 }
 
 /// A place in a slot's order, given to a write.
@@ -145,13 +134,13 @@ impl Locked<'_> {
         self.slot.pending.iter_mut().rev().find(|pending| *pending.key == *key)
     }
 
-    /// Gives the next lsn to a write of `key` by the connection `session`; it is pending from now on.
-    pub(crate) fn order(&mut self, key: &[u8], is_delete: bool, session: u64) -> Ordered {
+    /// Gives the next lsn to a write of `key`; it is pending from now on.
+    pub(crate) fn order(&mut self, key: &[u8], is_delete: bool) -> Ordered {
         self.slot.last_counter += 1;
         let lsn = Lsn::new(self.epoch, self.slot.last_counter);
         self.slot.has_delete |= is_delete;
         let key = key.into();
-        self.slot.pending.push_back(Pending { lsn, key, is_delete, is_seen: false, session });
+        self.slot.pending.push_back(Pending { lsn, key, is_delete, is_seen: false });
         Ordered { slot: self.id, lsn }
     }
 
@@ -188,18 +177,18 @@ mod tests {
     #[test]
     fn each_slot_counts_its_own_lsns() {
         let slots = Slots::new(5);
-        let lsns: Vec<Lsn> = (0..3).map(|_| slots.lock(slot()).order(b"k", false, 0).lsn).collect();
+        let lsns: Vec<Lsn> = (0..3).map(|_| slots.lock(slot()).order(b"k", false).lsn).collect();
         assert_eq!(lsns, [Lsn::new(5, 1), Lsn::new(5, 2), Lsn::new(5, 3)]);
         let other = SlotId::new(8).unwrap();
-        assert_eq!(slots.lock(other).order(b"k", false, 0).lsn, Lsn::new(5, 1));
+        assert_eq!(slots.lock(other).order(b"k", false).lsn, Lsn::new(5, 1));
     }
 
     #[test]
     fn the_newest_pending_write_of_a_key_is_found_whatever_settles_first() {
         let slots = Slots::new(1);
-        let first = slots.lock(slot()).order(b"k", false, 0);
-        let second = slots.lock(slot()).order(b"k", true, 0);
-        let other = slots.lock(slot()).order(b"other", false, 0);
+        let first = slots.lock(slot()).order(b"k", false);
+        let second = slots.lock(slot()).order(b"k", true);
+        let other = slots.lock(slot()).order(b"other", false);
         assert!(slots.lock(slot()).newest(b"k").unwrap().is_delete);
         assert_eq!(slots.settle(second).unwrap().lsn, second.lsn);
         assert!(!slots.lock(slot()).newest(b"k").unwrap().is_delete);
@@ -215,7 +204,7 @@ mod tests {
     #[test]
     fn who_waits_for_a_write_goes_on_when_it_is_settled() {
         let slots = Arc::new(Slots::new(1));
-        let [first, second] = [0, 1].map(|_| slots.lock(slot()).order(b"k", false, 0));
+        let [first, second] = [0, 1].map(|_| slots.lock(slot()).order(b"k", false));
         let waiter = {
             let slots = Arc::clone(&slots);
             std::thread::spawn(move || {
@@ -229,15 +218,5 @@ mod tests {
         slots.settle(second);
         assert!(!waiter.join().unwrap());
         slots.settle(first);
-    }
-
-    #[test]
-    fn only_another_connection_counts_as_having_seen_a_write() {
-        let slots = Slots::new(1);
-        let write = slots.lock(slot()).order(b"k", false, 3);
-        slots.lock(slot()).newest(b"k").unwrap().see(3);
-        assert!(!slots.lock(slot()).newest(b"k").unwrap().is_seen);
-        slots.lock(slot()).newest(b"k").unwrap().see(4);
-        assert!(slots.settle(write).unwrap().is_seen);
     }
 }

@@ -6,12 +6,12 @@
 
 use std::borrow::Cow;
 
-use bitcask::{Error, Write};
+use bitcask::{Error, Prepared, Write};
 use hashring::Token;
 use net::Replies;
 use protocol::{Dialect, Reply};
 
-use crate::commit::{Commit, encode_unknown};
+use crate::commit::{Commit, Lead, Waiter, encode_failed};
 use crate::own_writes::OwnWrites;
 use crate::reads::slot_of;
 use crate::service::Shared;
@@ -50,16 +50,15 @@ struct Planned<'a> {
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     shared: &'a Shared,
-    session: u64,
     planned: Vec<Planned<'a>>,
     len: usize,
     is_of_deletes: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// Returns an empty batch of the connection numbered `session`.
-    pub(crate) fn new(shared: &'a Shared, session: u64) -> Self {
-        Self { shared, session, planned: Vec::new(), len: 0, is_of_deletes: false }
+    /// Returns an empty batch.
+    pub(crate) fn new(shared: &'a Shared) -> Self {
+        Self { shared, planned: Vec::new(), len: 0, is_of_deletes: false }
     }
 
     /// Adds a put.
@@ -76,14 +75,14 @@ impl<'a> Batch<'a> {
         let mut locked = self.shared.slots.lock(slot);
         let is_live = match locked.newest(&key) {
             Some(pending) => {
-                pending.see(self.session);
+                self.see(pending);
                 Ok(!pending.is_delete)
             }
             None => self.shared.store.contains(slot, &key),
         };
         match is_live {
             Ok(is_live) => {
-                let ordered = locked.order(&key, false, self.session);
+                let ordered = locked.order(&key, false);
                 drop(locked);
                 let answer = if is_live { Answer::Replaced } else { Answer::New };
                 self.len += key.len() + value.len();
@@ -143,7 +142,7 @@ impl<'a> Batch<'a> {
             if pending.is_delete || has_echo {
                 return Find::Wait(Ordered { slot, lsn: pending.lsn });
             }
-            pending.see(self.session);
+            self.see(pending);
         } else if has_echo {
             let mut record = Vec::new();
             match self.shared.store.get(slot, key, &mut record) {
@@ -158,7 +157,7 @@ impl<'a> Batch<'a> {
                 Err(error) => return Find::Failed(error),
             }
         }
-        Find::Planned(locked.order(key, true, self.session), old)
+        Find::Planned(locked.order(key, true), old)
     }
 
     /// Appends what was gathered if it is of the other kind, or much.
@@ -170,50 +169,71 @@ impl<'a> Batch<'a> {
         self.is_of_deletes = is_delete;
     }
 
-    /// Appends what was gathered, and answers it or leaves it to the committer.
+    /// Brings what was gathered into the log and answers it, or leaves it to who leads there.
     pub(crate) fn flush(&mut self, own_writes: &mut OwnWrites, replies: &mut Replies) {
         if self.planned.is_empty() {
             return;
         }
+        self.len = 0;
         let writes: Vec<Write<'_>> = self.planned.iter().map(Planned::write).collect();
-        let appended = match self.shared.store.append(&writes) {
-            Ok(appended) => appended,
+        let prepared = match self.shared.store.prepare(&writes) {
+            Ok(prepared) => prepared,
             Err(error) => return self.fail(&error, replies.buffer()),
         };
-        let dialect = self.shared.dialect;
-        if let Some(committer) = &self.shared.committer {
-            for planned in &self.planned {
-                own_writes.note(planned.token, replies);
-            }
-            let (mut reply, mut writes) = (Vec::new(), Vec::with_capacity(self.planned.len()));
-            let ticket = replies.reserve();
-            for planned in self.planned.drain(..) {
-                writes.push(planned.ordered);
-                planned.encode_success(dialect, &mut reply);
-            }
-            committer.submit(Commit { appended, writes, reply, ticket });
-        } else {
-            self.shared.store.publish(appended);
-            for planned in self.planned.drain(..) {
-                self.shared.slots.settle(planned.ordered);
-                planned.encode_success(dialect, replies.buffer());
-            }
+        match self.shared.committer.try_lead() {
+            Some(lead) => self.append(prepared, lead, replies),
+            None => self.submit(prepared, own_writes, replies),
         }
-        self.len = 0;
+    }
+
+    /// Appends and publishes in person, also what others have left meanwhile.
+    fn append(&mut self, prepared: Prepared, lead: Lead<'_>, replies: &mut Replies) {
+        let appended = self.shared.store.append_prepared(prepared);
+        let of_others = lead.append_waiting();
+        match appended {
+            Ok(appended) => {
+                self.shared.store.publish(appended);
+                for planned in self.planned.drain(..) {
+                    self.shared.slots.settle(planned.ordered);
+                    planned.encode_success(self.shared.dialect, replies.buffer());
+                }
+            }
+            Err(error) => self.fail(&error, replies.buffer()),
+        }
+        if !of_others.is_empty() {
+            // Without waiting: a slow reader must not hold up the others.
+            replies.send_now();
+            self.shared.committer.finish(of_others);
+        }
+    }
+
+    /// Leaves the batch to the committer.
+    fn submit(&mut self, prepared: Prepared, own_writes: &mut OwnWrites, replies: &mut Replies) {
+        let count = self.planned.len();
+        let (mut reply, mut writes) = (Vec::new(), Vec::with_capacity(count));
+        let mut tokens = Vec::with_capacity(count);
+        let ticket = replies.reserve();
+        for planned in self.planned.drain(..) {
+            writes.push(planned.ordered);
+            tokens.push(planned.token);
+            planned.encode_success(self.shared.dialect, &mut reply);
+        }
+        let waiter = Waiter { writes, reply, ticket };
+        self.shared.committer.submit(Commit { prepared, waiter });
+        own_writes.note(&tokens, replies);
     }
 
     /// Answers every write of a batch whose append failed.
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
-        let (dialect, reason) = (self.shared.dialect, error.to_string());
-        for planned in self.planned.drain(..) {
-            let Some(pending) = self.shared.slots.settle(planned.ordered) else { continue };
-            if error.is_refusal() && !pending.is_seen {
-                encode_refused(pending, &reason, dialect, out);
-            } else {
-                encode_unknown(&pending, &reason, dialect, out);
-            }
-        }
-        self.len = 0;
+        let shared = self.shared;
+        let writes = self.planned.drain(..).map(|planned| planned.ordered);
+        encode_failed(writes, error, &shared.slots, shared.dialect, out);
+    }
+
+    /// Notes that a write is decided on `pending`, unless both are of this batch and fail together.
+    fn see(&self, pending: &mut Pending) {
+        let is_ours = self.planned.iter().any(|planned| planned.ordered.lsn == pending.lsn);
+        pending.is_seen |= !is_ours;
     }
 }
 
@@ -253,15 +273,4 @@ impl Planned<'_> {
         };
         reply.encode_into(dialect, out);
     }
-}
-
-/// Appends the answer to a write of which nothing was done.
-fn encode_refused(pending: Pending, reason: &str, dialect: Dialect, out: &mut Vec<u8>) {
-    let (key, reason) = (pending.key.into_vec().into(), reason.into());
-    let reply = if pending.is_delete {
-        Reply::DeleteError { key, reason }
-    } else {
-        Reply::PutError { key, reason }
-    };
-    reply.encode_into(dialect, out);
 }

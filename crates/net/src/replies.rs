@@ -82,6 +82,12 @@ impl Replies {
         self.gathered.is_empty() && self.outbox.is_idle()
     }
 
+    /// Sends what was gathered as far as that goes without waiting for the peer; the rest goes on aside.
+    pub fn send_now(&mut self) {
+        self.queue();
+        self.outbox.write();
+    }
+
     /// Sends what was gathered, or queues it behind the replies that are awaited.
     pub(crate) fn flush(&mut self) {
         if self.outbox.is_idle() {
