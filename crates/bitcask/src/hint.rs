@@ -29,6 +29,8 @@ const MAGIC: &[u8; 8] = b"RCHINT1\n";
 const HEADER_SIZE: usize = 32;
 const HEADER_LEN: u64 = HEADER_SIZE as u64;
 const BLOCK_HEADER_LEN: usize = 8;
+/// Length of an entry before its key, in bytes.
+pub(crate) const ENTRY_LEN: u64 = 22;
 /// A block is written when its payload has this many bytes.
 const BLOCK_LEN: usize = 64 * 1024;
 /// The longest payload that is read: a block and one entry with the longest key.
@@ -276,6 +278,11 @@ fn parse_end(payload: &[u8]) -> Option<(u64, u32)> {
     reader.u32().filter(|generation| *generation == NO_GENERATION)?;
     let end = (reader.u64()?, reader.u32()?);
     reader.is_empty().then_some(end)
+}
+
+/// Returns the length of a file's hint file; `None` when it has none that can be opened.
+pub(crate) fn len(folder: &Arc<dyn Disk>, id: FileId) -> Option<u64> {
+    folder.open(&id.hint_name()).and_then(|file| file.file_len()).ok()
 }
 
 /// Shows `visit` every entry of the hint file of `data`, whose footer is `footer`, after all of it was found whole.

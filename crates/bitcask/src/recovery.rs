@@ -22,6 +22,7 @@ use std::thread;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId, Footer};
 use crate::error::{Context, Error, Result};
 use crate::hint::{self, Hint};
+use crate::keydir;
 use crate::manifest::Edit;
 use crate::output::{Output, remove_file};
 use crate::record::{Head, Kind};
@@ -103,7 +104,9 @@ pub(crate) fn run(store: &Inner) -> Result<Recovery> {
     }
     let files: Vec<_> = sealed.iter().map(|(file, _)| Arc::clone(file)).collect();
     store.files.change(&[], &files);
+    make_room(store, &sealed);
     recovery.add(load_all(store, &sealed)?);
+    store.keydir.shrink();
     for file in unsealed {
         recovery.add(salvage(store, &file)?);
     }
@@ -148,6 +151,21 @@ fn sort_names(store: &Inner) -> Result<(Vec<String>, Vec<Edit>)> {
         }
     }
     Ok((leftovers, adopted))
+}
+
+/// Makes room in the keydir for what the hint files hold, so that it need not grow step by step. How long they are tells how
+/// long the keys are, of which there are no more bytes than of the data; where one is missing, its keys find room
+/// as they come.
+fn make_room(store: &Inner, sealed: &[(Arc<DataFile>, Footer)]) {
+    let (mut count, mut len) = (0, 0);
+    for (file, footer) in sealed {
+        let Some(hint_len) = hint::len(&store.disk, file.id) else { continue };
+        let hint_len = hint_len.min(footer.data_end);
+        let hint_count = footer.record_count.min(hint_len / hint::ENTRY_LEN);
+        count += hint_count;
+        len += hint_len + hint_count * (keydir::ENTRY_LEN as u64 - hint::ENTRY_LEN);
+    }
+    store.keydir.reserve(count, len);
 }
 
 /// Loads all sealed files, on several threads where the store has threads.

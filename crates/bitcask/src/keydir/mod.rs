@@ -14,8 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 
+use crate::codec::to_usize;
 use crate::types::{Lsn, SLOT_COUNT, SlotId};
-pub(crate) use table::{Entry, Published, Table};
+pub(crate) use table::{ENTRY_LEN, Entry, Published, Table};
 
 /// One life of one slot: the slot's number in the high 12 bits, the number of its life, from 1, in the low 20.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +77,22 @@ impl Keydir {
     /// Returns the living generation of a slot.
     pub(crate) fn generation(&self, slot: SlotId) -> Option<Generation> {
         self.lock(slot).generation
+    }
+
+    /// Makes room in every living slot for its even share of `count` keys whose entries have `len` bytes in all, and a
+    /// little more: tables that grow key by key are copied many times over.
+    pub(crate) fn reserve(&self, count: u64, len: u64) {
+        let is_here = |slot: &SlotId| self.generation(*slot).is_some();
+        let slot_count = SlotId::all().filter(is_here).count().max(1) as u64;
+        let share = |total: u64| to_usize(total.div_ceil(slot_count) * 17 / 16);
+        for slot in SlotId::all().filter(is_here) {
+            self.lock(slot).table.reserve(share(count), share(len), &self.hasher);
+        }
+    }
+
+    /// Gives back the room that was made in vain.
+    pub(crate) fn shrink(&self) {
+        SlotId::all().for_each(|slot| self.lock(slot).table.shrink(&self.hasher));
     }
 
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {

@@ -25,7 +25,7 @@ use crate::data_file::FileId;
 use crate::types::Lsn;
 
 /// Bytes of an entry before its key.
-const ENTRY_LEN: usize = 24;
+pub(crate) const ENTRY_LEN: usize = 24;
 const STALE_AT: usize = 20;
 const STALE_MANY: u16 = u16::MAX;
 const TOMBSTONE: u32 = 1 << 31;
@@ -141,6 +141,25 @@ impl Table {
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Option<Entry> {
         let at = self.place(hash, key)?;
         read_entry(&self.arena, at).map(|placed| placed.entry)
+    }
+
+    /// Makes room for `count` keys whose entries have `len` bytes in all.
+    pub(crate) fn reserve(&mut self, count: usize, len: usize, hasher: &RandomState) {
+        self.arena.reserve_exact(len);
+        let arena = &self.arena;
+        self.index.reserve(count, |place| hasher.hash_one(key_at(arena, *place)));
+    }
+
+    /// Gives back the room that is not needed, where it is more than growing leaves spare.
+    pub(crate) fn shrink(&mut self, hasher: &RandomState) {
+        let (arena_len, count) = (self.arena.len(), self.index.len());
+        if self.arena.capacity() > arena_len + arena_len / 4 {
+            self.arena.shrink_to(arena_len + arena_len / 8);
+        }
+        if self.index.capacity() > 2 * count {
+            let arena = &self.arena;
+            self.index.shrink_to(count, |place| hasher.hash_one(key_at(arena, *place)));
+        }
     }
 
     /// Offers a record; the highest lsn wins (R1).
@@ -363,6 +382,27 @@ mod tests {
 
     fn publish(table: &mut Table, hasher: &RandomState, key: &[u8], new: &Entry) -> Published {
         table.publish(hasher.hash_one(key), key, new, hasher)
+    }
+
+    #[test]
+    fn room_made_in_advance_is_used_and_given_back_where_it_was_too_much() {
+        let hasher = RandomState::default();
+        let mut table = Table::default();
+        table.reserve(1_000, 1_000 * (ENTRY_LEN + 4), &hasher);
+        let reserved_len = table.memory_len();
+        for index in 0..1_000_u32 {
+            publish(&mut table, &hasher, &index.to_le_bytes(), &entry(1, false));
+        }
+        assert_eq!(table.memory_len(), reserved_len);
+        table.shrink(&hasher);
+        assert_eq!(table.memory_len(), reserved_len);
+        table.reserve(10_000, 10_000 * ENTRY_LEN, &hasher);
+        table.shrink(&hasher);
+        assert!(table.memory_len() <= reserved_len + reserved_len / 8);
+        for index in 0..1_000_u32 {
+            let key = index.to_le_bytes();
+            assert_eq!(table.find(hasher.hash_one(key.as_slice()), &key), Some(entry(1, false)));
+        }
     }
 
     #[test]
