@@ -3,15 +3,17 @@
 //! ```text
 //! round 1   ours  fjall  lmdb …   a process each, 1 thread, then 2
 //! round 2   fjall  lmdb …  ours
-//! process   open → put every key → overwrite every key, in another order → pause → get as many, at random
+//! process   open → put every key → overwrite every key, in another order → pause → get every key
+//!           → get as many, at random
 //! ```
 //!
 //! Threads share the keys evenly. A phase's time is from the moment when all threads are ready until the last is done,
-//! so work that an engine puts off to its background threads counts only as far as it gets in the way.
-//! The pause lets such work end before the gets.
+//! so work that an engine puts off to its background threads counts only as far as it gets in the way. The
+//! pause lets such work end, and the first gets, which do not count, fill the caches of those that have one.
 //!
-//! With `--clock processor` a phase's time is what its slowest thread spent on a processor. That bears a machine that is
-//! not quiet, and hides all waiting: for locks, for the disk, for an engine that holds writers back.
+//! Each figure is given twice: by the clock on the wall, and by the time that the slowest thread spent on a processor. The
+//! second bears a machine that is not quiet, and hides all waiting: for locks, for the disk, for an engine that
+//! holds writers back.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +22,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -42,9 +44,6 @@ pub(crate) struct Args {
     /// Rounds: runs of each engine
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// What a phase's time is
-    #[arg(long, value_enum, default_value_t = Clock::Wall)]
-    clock: Clock,
     /// Engines, of those that were built in [default: all]
     #[arg(long, value_delimiter = ',')]
     engines: Vec<String>,
@@ -58,26 +57,15 @@ pub(crate) struct OnceArgs {
     threads: usize,
     #[arg(long)]
     keys: u64,
-    #[arg(long, value_enum)]
-    clock: Clock,
 }
 
 /// What a phase's time is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clock {
-    /// Time on the wall
+    /// Time on the wall.
     Wall,
-    /// Time on a processor of the slowest thread
+    /// Time on a processor of the slowest thread.
     Processor,
-}
-
-impl Clock {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Wall => "wall",
-            Self::Processor => "processor",
-        }
-    }
 }
 
 /// Returns the time that the calling thread has spent on a processor.
@@ -129,24 +117,38 @@ impl Phase {
 
 /// Operations a second in each of the phases.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Rates([f64; 3]);
+pub(crate) struct Rates {
+    wall: [f64; 3],
+    processor: [f64; 3],
+}
+
+impl Rates {
+    fn of(&self, clock: Clock, phase: Phase) -> f64 {
+        match clock {
+            Clock::Wall => self.wall[phase as usize],
+            Clock::Processor => self.processor[phase as usize],
+        }
+    }
+}
 
 /// Runs one engine, in this process.
 pub(crate) fn run_once(args: &OnceArgs, folder: &Path) -> Result<Rates> {
     let folder = tempfile::tempdir_in(folder)?;
     let engine = engines::open(&args.engine, folder.path())?;
     let values = Values::new();
-    let mut rates = [0.0; 3];
-    for (phase, rate) in PHASES.into_iter().zip(&mut rates) {
+    let mut rates = Rates { wall: [0.0; 3], processor: [0.0; 3] };
+    for phase in PHASES {
         if phase == Phase::Get {
             load::wait_out(PAUSE);
+            let every_key: Vec<_> = (0..args.keys).collect();
+            run_phase(phase, &*engine, &values, &every_key, args.threads)?;
         }
         let order = phase.order(args.keys);
         let (wall, processor) = run_phase(phase, &*engine, &values, &order, args.threads)?;
-        let took = if args.clock == Clock::Wall { wall } else { processor };
-        *rate = order.len() as f64 / took.as_secs_f64();
+        rates.wall[phase as usize] = order.len() as f64 / wall.as_secs_f64();
+        rates.processor[phase as usize] = order.len() as f64 / processor.as_secs_f64();
     }
-    Ok(Rates(rates))
+    Ok(rates)
 }
 
 /// Runs one phase; returns the time on the wall and the slowest thread's on a processor.
@@ -209,43 +211,50 @@ fn ask(name: &str, threads: usize, args: &Args, folder: &Path) -> Result<Rates> 
         format!("--engine={name}"),
         format!("--threads={threads}"),
         format!("--keys={}", args.keys),
-        format!("--clock={}", args.clock.name()),
     ])
 }
 
 fn report(args: &Args, names: &[String], rounds: &Rounds) -> Report {
     let mut report = Report::new(format!(
-        "Thousands of operations a second ({} time); {} keys of {} B, values of {} B, medians of {} rounds",
-        args.clock.name(),
+        "Thousands of operations a second; {} keys of {} B, values of {} B, medians of {} rounds",
         args.keys,
         load::KEY_LEN,
         load::VALUE_LEN,
         args.rounds,
     ));
-    for phase in PHASES {
-        let mut ours_alone = Vec::new();
-        for threads in THREAD_COUNTS {
-            let of = |name: &str| -> Vec<f64> {
-                let rates = rounds.get(&(threads, name.to_owned()));
-                rates.into_iter().flatten().map(|rates| rates.0[phase as usize]).collect()
-            };
-            let ours = of(OURS);
-            let mut figures: Vec<_> =
-                names.iter().map(|name| Figure::new(name, median(of(name)) / 1e3, 0, "")).collect();
-            let rivals = names.iter().filter(|name| name.as_str() != OURS).map(|name| of(name));
-            let best = rivals
-                .max_by(|a, b| median(a.iter().copied()).total_cmp(&median(b.iter().copied())));
-            let gain = best.map_or(f64::NAN, |best| ratio(&ours, &best));
-            figures.push(Figure::new("ours / best rival", gain, 2, ""));
-            let alone = if ours_alone.is_empty() { &ours } else { &ours_alone };
-            figures.push(Figure::new("ours / ours on 1 thread", ratio(&ours, alone), 2, ""));
-            if threads == 1 {
-                ours_alone = ours;
+    for (clock, suffix) in [(Clock::Wall, ""), (Clock::Processor, ", processor time")] {
+        for phase in PHASES {
+            for threads in THREAD_COUNTS {
+                let figures = row(names, rounds, clock, phase, threads);
+                report.add(format!("{}, {threads} threads{suffix}", phase.name()), figures);
             }
-            report.add(format!("{}, {threads} threads", phase.name()), figures);
         }
     }
     report
+}
+
+/// Returns one row: every engine's median, and ours in proportion.
+fn row(
+    names: &[String],
+    rounds: &Rounds,
+    clock: Clock,
+    phase: Phase,
+    threads: usize,
+) -> Vec<Figure> {
+    let of = |name: &str, threads: usize| -> Vec<f64> {
+        let rates = rounds.get(&(threads, name.to_owned()));
+        rates.into_iter().flatten().map(|rates| rates.of(clock, phase)).collect()
+    };
+    let ours = of(OURS, threads);
+    let figure = |name: &String| Figure::new(name, median(of(name, threads)) / 1e3, 0, "");
+    let mut figures: Vec<_> = names.iter().map(figure).collect();
+    let rivals = names.iter().filter(|name| name.as_str() != OURS).map(|name| of(name, threads));
+    let best =
+        rivals.max_by(|a, b| median(a.iter().copied()).total_cmp(&median(b.iter().copied())));
+    let gain = best.map_or(f64::NAN, |best| ratio(&ours, &best));
+    figures.push(Figure::new("ours / best rival", gain, 2, ""));
+    figures.push(Figure::new("ours / ours on 1 thread", ratio(&ours, &of(OURS, 1)), 2, ""));
+    figures
 }
 
 /// Returns the median of the ratios of the same rounds.
