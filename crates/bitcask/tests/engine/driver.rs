@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bitcask::{
-    Appended, Config, CrashMode, Error, Fault, FaultKind, Lsn, Request, SimWorld, SlotId, Store,
-    SyncPolicy, Write,
+    Appended, Config, CrashMode, Disk, Error, Fault, FaultKind, Lsn, Request, SimWorld, SlotId,
+    Store, SyncPolicy, Write, verify_on,
 };
 use fastrand::Rng;
 
@@ -256,6 +256,7 @@ impl Driver {
             Ok(()) => {
                 self.say("close");
                 self.oracle.acknowledge_all();
+                self.verify()?;
                 if self.is_faulty {
                     self.end_trouble();
                 } else if self.rng.bool() {
@@ -269,6 +270,18 @@ impl Driver {
                 self.open(false)
             }
         }
+    }
+
+    /// Checks a cleanly closed store as an operator would.
+    fn verify(&mut self) -> Check {
+        if self.is_faulty {
+            return Ok(());
+        }
+        let disk: Arc<dyn Disk> = Arc::new(self.world.folder(FOLDER));
+        let report = verify_on(&disk, &mut |_| {}).map_err(|error| format!("verify: {error}"))?;
+        let is_sound =
+            report.is_clean() && report.torn_len == 0 && report.unusable_hints.is_empty();
+        if is_sound { Ok(()) } else { Err(format!("verify: {report:?}")) }
     }
 
     // Trouble.
@@ -573,11 +586,34 @@ impl Driver {
 
     fn merge(&mut self) -> Check {
         let Some(store) = self.store.clone() else { return Ok(()) };
+        if self.rng.bool() {
+            return self.maintain(&store);
+        }
         match store.merge() {
             Ok(report) => self.say(format!("merge {report:?}")),
             Err(error) => self.excuse("merge", &error)?,
         }
         self.check_visible()
+    }
+
+    /// Lets the store write its hint files, and merge until there is nothing to gain.
+    fn maintain(&mut self, store: &Store) -> Check {
+        match store.maintain() {
+            Ok(()) => self.say("maintain"),
+            Err(error) => self.excuse("maintain", &error)?,
+        }
+        self.check_visible()?;
+        if self.is_faulty || self.is_small {
+            return Ok(());
+        }
+        // What the keydir points to and what the files count as live are the same bytes.
+        let stats = store.stats();
+        let headers_len = 32 * stats.file_count as u64;
+        let live_len = stats.disk_len - headers_len - stats.dead_len;
+        match live_len == stats.live_len {
+            true => Ok(()),
+            false => Err(format!("the files count {live_len} live bytes: {stats:?}")),
+        }
     }
 
     fn backup(&mut self) -> Check {

@@ -2,7 +2,8 @@
 //!
 //! A name made, moved or removed is durable only after the folder's sync. Until then a crash keeps or loses each
 //! such step by itself, in any combination: POSIX promises no order. A rename is one step: its two halves
-//! happen together or not at all.
+//! happen together or not at all. A failed sync gives no name up, unlike a file's bytes: names are the file system's own
+//! journal, and one that cannot write it stops altogether (Rebello et al., ATC 2020, on ext4 and XFS).
 
 use std::collections::BTreeMap;
 
@@ -47,13 +48,13 @@ impl Folder {
         }
     }
 
-    /// Does what a sync that fails does: each change reaches the disk, stays to be synced, or is given up on.
+    /// Does what a sync that fails does: each change reaches the disk or stays to be synced.
     pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
         for step in std::mem::take(&mut self.pending) {
-            match rng.u8(..3) {
-                0 => step.apply(&mut self.durable),
-                1 => self.pending.push(step),
-                _ => {}
+            if rng.bool() {
+                step.apply(&mut self.durable);
+            } else {
+                self.pending.push(step);
             }
         }
     }
