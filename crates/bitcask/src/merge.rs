@@ -161,7 +161,7 @@ fn has_space(store: &Inner, inputs: &[Arc<DataFile>]) -> bool {
 }
 
 fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
-    let mut output = Output::new(store);
+    let mut output = Output::new(store, store.config.file_len_max);
     let mut report = MergeReport::default();
     let mut free = Vec::new();
     let copied = inputs

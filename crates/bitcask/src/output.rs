@@ -19,6 +19,7 @@ const CHUNK_LEN: usize = 1 << 20;
 /// Data files being written.
 pub(crate) struct Output<'a> {
     store: &'a Inner,
+    file_len_max: u64,
     finished: Vec<Arc<DataFile>>,
     current: Option<Current>,
 }
@@ -41,8 +42,9 @@ impl Current {
 }
 
 impl<'a> Output<'a> {
-    pub(crate) fn new(store: &'a Inner) -> Self {
-        Self { store, finished: Vec::new(), current: None }
+    /// Begins with no file; a file that reaches `file_len_max` bytes is followed by another.
+    pub(crate) fn new(store: &'a Inner, file_len_max: u64) -> Self {
+        Self { store, file_len_max, finished: Vec::new(), current: None }
     }
 
     /// Copies a whole record, whose value was found whole. Its head gets the checksum of its new place; the value's
@@ -68,7 +70,7 @@ impl<'a> Output<'a> {
     fn room(&mut self, len: usize) -> Result<&mut Current> {
         let is_over = self.current.as_ref().is_some_and(|current| {
             current.footer.record_count > 0
-                && current.footer.data_end + len as u64 > self.store.config.file_len_max
+                && current.footer.data_end + len as u64 > self.file_len_max
         });
         if is_over {
             self.finish_current()?;

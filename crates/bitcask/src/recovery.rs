@@ -315,7 +315,9 @@ fn salvage(store: &Inner, file: &Arc<DataFile>) -> Result<Recovery> {
         recovery.record_count = load(store, file, &sealed)?.record_count;
         return Ok(recovery);
     }
-    let mut output = Output::new(store);
+    // One file, however long: of two, a power cut could keep the second alone, which the next opening would take in,
+    // and there would be a hole in the log.
+    let mut output = Output::new(store, u64::MAX);
     let mut scan = Scan::new(file, end);
     while let Some((at, item)) = scan.next()? {
         let Item::Record(head) = item else { continue };
