@@ -531,3 +531,21 @@ fn a_merge_that_fails_anywhere_neither_loses_a_key_nor_brings_a_deleted_one_back
     }
     assert!(failed_count > 5, "the merge hardly ever failed");
 }
+
+#[test]
+fn a_power_cut_while_a_growing_file_is_copied_leaves_no_hole() {
+    let small = bitcask::Config { file_len_max: 400, ..config() };
+    for case in 0..240 {
+        let world = SimWorld::new(case);
+        let (store, _) = open(&world);
+        (0..8).for_each(|lsn| put(&store, 1 + lsn, &format!("key{lsn}"), &"x".repeat(300)));
+        drop(store);
+        world.crash_at(world.op_count() + 1 + case % 60);
+        drop(Store::open_on(Arc::new(disk(&world)), small.clone()));
+        world.crash(CrashMode::Any);
+        let (store, _) = open(&world);
+        let is_there: Vec<_> =
+            (0..8).map(|lsn| get(&store, &format!("key{lsn}")).is_some()).collect();
+        assert!(is_there.is_sorted_by(|left, right| left >= right), "case {case}: {is_there:?}");
+    }
+}

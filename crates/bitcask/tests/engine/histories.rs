@@ -1,7 +1,7 @@
 //! Seeded histories, and every single operation failing in turn.
 //!
-//! `RINGCASK_SEEDS=N` sets how many histories are run (two hundred by default, thousands in CI) and how dense the sweeps
-//! are; `RINGCASK_SEED=N` runs that one alone, and prints its steps when it fails.
+//! `RINGCASK_SEEDS=N` sets how many histories are run (two hundred by default, thousands in CI);
+//! `RINGCASK_SEED=N` runs that one alone, and prints its steps when it fails.
 
 use bitcask::{Fault, FaultKind};
 
@@ -11,6 +11,8 @@ use crate::driver::{Driver, Trouble};
 const SEED_COUNT: u64 = 200;
 /// Histories of the heavy tests.
 const HEAVY_SEED_COUNT: u64 = 5_000;
+/// Histories that the heavy sweeps take apart, each run some thousand times.
+const HEAVY_SWEEP_COUNT: u64 = 8;
 /// Steps of a history: enough for some rotations, merges and restarts.
 const STEP_COUNT: usize = 120;
 /// Steps of a history whose operations are made to fail one by one.
@@ -71,39 +73,52 @@ fn no_crash_and_no_failing_disk_breaks_a_promise_in_thousands_of_histories() {
     }
 }
 
-/// Runs a few fixed histories, each as often as it has operations, with another one failing each time.
-fn sweep(trouble_at: impl Fn(u64) -> Trouble) {
-    // Each takes about a thousand runs.
-    let count = seed_count().div_ceil(SEED_COUNT);
-    for seed in 0..count {
-        let op_count = must_hold(seed, Trouble::None, SWEEP_STEP_COUNT);
-        for at in 1..=op_count {
-            must_hold(seed, trouble_at(at), SWEEP_STEP_COUNT);
-        }
+/// What goes wrong at operation N, in the sweeps.
+const SWEEPS: [fn(u64) -> Trouble; 5] = [
+    |at| Trouble::Fault(Fault::once(at, FaultKind::Eio)),
+    |at| Trouble::Fault(Fault::lasting(at, FaultKind::Eio)),
+    |at| Trouble::Fault(Fault::once(at, FaultKind::Enospc)),
+    |at| Trouble::Fault(Fault::lasting(at, FaultKind::Enospc)),
+    Trouble::CrashAt,
+];
+
+/// Runs a history as often as it has operations, with another one failing each time.
+fn sweep(seed: u64, trouble_at: fn(u64) -> Trouble) {
+    let op_count = must_hold(seed, Trouble::None, SWEEP_STEP_COUNT);
+    for at in 1..=op_count {
+        must_hold(seed, trouble_at(at), SWEEP_STEP_COUNT);
     }
 }
 
 #[test]
 fn an_input_output_error_at_any_operation_is_survived() {
-    sweep(|at| Trouble::Fault(Fault::once(at, FaultKind::Eio)));
+    sweep(0, SWEEPS[0]);
 }
 
 #[test]
 fn a_disk_that_dies_at_any_operation_is_survived() {
-    sweep(|at| Trouble::Fault(Fault::lasting(at, FaultKind::Eio)));
+    sweep(0, SWEEPS[1]);
 }
 
 #[test]
 fn a_full_disk_at_any_operation_is_survived() {
-    sweep(|at| Trouble::Fault(Fault::once(at, FaultKind::Enospc)));
+    sweep(0, SWEEPS[2]);
 }
 
 #[test]
 fn a_disk_that_stays_full_from_any_operation_on_is_survived() {
-    sweep(|at| Trouble::Fault(Fault::lasting(at, FaultKind::Enospc)));
+    sweep(0, SWEEPS[3]);
 }
 
 #[test]
 fn a_power_cut_at_any_operation_is_survived() {
-    sweep(Trouble::CrashAt);
+    sweep(0, SWEEPS[4]);
+}
+
+#[test]
+#[ignore = "takes minutes; continuous integration runs it"]
+fn any_failure_at_any_operation_of_many_histories_is_survived() {
+    for seed in 1..=HEAVY_SWEEP_COUNT {
+        SWEEPS.into_iter().for_each(|trouble_at| sweep(seed, trouble_at));
+    }
 }
