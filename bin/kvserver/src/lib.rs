@@ -1,7 +1,7 @@
 //! `kvserver`: one server that owns the whole ring.
 //!
 //! ```text
-//!   net (sockets, threads) ──lines──▶ service ─┬─ writes ─▶ slots (order) ─▶ bitcask ─▶ commit ─▶ replies
+//!   net (sockets, threads) ──lines──▶ service ─┬─ writes ─▶ slots (order) ─▶ commit ─▶ bitcask ─▶ replies
 //!                                              └─ reads, scan, info ───────▶ bitcask
 //! ```
 //!
@@ -11,7 +11,7 @@
 //! | `running` | start and end, without the process around them |
 //! | `service` | a connection's requests, in order |
 //! | `slots` | lsns, and what is written but not visible yet |
-//! | `writes`, `commit` | batches, group commit |
+//! | `writes`, `commit` | batches; one thread leads the log for all who wait |
 //! | `own_writes` | so that a connection sees what it wrote |
 //! | `reads`, `scan`, `info`, `counts` | the rest |
 //! | `floors` | tells the engine which tombstones nobody needs |
