@@ -230,10 +230,14 @@ impl Writer {
                 format!("{}.{key}: acknowledged {was:?}, found {is:?}", self.name)
             })
             .collect();
+        let open = self.history[least..].iter().map(|write| {
+            let Write { key, number, fate } = write;
+            format!("{key} = {number:?} ({fate:?}), found {:?}", found.get(key))
+        });
         panic!(
-            "the store looks like no point of the history.\n{}\nnot acknowledged: {:?}",
+            "the store looks like no point of the history.\n{}\nnot acknowledged, in order:\n{}",
             wrong.join("\n"),
-            &self.history[least..]
+            open.collect::<Vec<_>>().join("\n")
         );
     }
 }
