@@ -49,6 +49,9 @@ pub struct Config {
     pub key_len_max: usize,
     /// The longest value, in bytes.
     pub value_len_max: usize,
+    /// The most memory for records read lately, in bytes, an even share for each of all slots; 0: none are kept. It is
+    /// taken as it fills.
+    pub cache_len: usize,
     /// Bytes kept free on the disk for deletes and merges: puts are refused below.
     pub reserve_len: u64,
     /// How dead bytes are won back.
@@ -65,6 +68,7 @@ impl Default for Config {
             file_len_max: 128 * MIB,
             key_len_max: 1024,
             value_len_max: 16 << 20,
+            cache_len: 256 << 20,
             reserve_len: 64 * MIB,
             merge: MergeConfig::default(),
             has_background: true,

@@ -21,7 +21,7 @@
 //! | `disk` | the disk behind two traits |
 //! | `record`, `data_file`, `hint`, `manifest` | the files' formats |
 //! | `scan` | reading a data file past its damage |
-//! | `keydir` | where each key's newest record is |
+//! | `keydir` | where each key's newest record is, and records read lately |
 //! | `batch`, `log`, `durability` | appending, rotation, group commit |
 //! | `recovery` | opening |
 //! | `merge`, `output`, `pace` | winning back dead bytes |

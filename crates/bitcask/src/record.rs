@@ -106,7 +106,15 @@ impl<'a> Head<'a> {
     /// Reads the head at the start of `bytes`, which stand at `offset`; `None` when it is damaged or cut off.
     pub(crate) fn parse(bytes: &'a [u8], seed: Seed, offset: u64) -> Option<Self> {
         let (crc, covered) = bytes.split_first_chunk::<4>()?;
-        let mut reader = Reader::new(covered);
+        let head = Self::decode(bytes)?;
+        let covered = covered.get(..head.len() - crc.len())?;
+        (u32::from_le_bytes(*crc) == seed.crc(offset, covered)).then_some(head)
+    }
+
+    /// Reads the head at the start of `bytes` without a look at its checksum: of a record that proved whole before.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        reader.u32()?;
         let value_crc = reader.u32()?;
         let lsn = Lsn(reader.u64()?);
         let generation = Generation(reader.u32()?);
@@ -114,10 +122,6 @@ impl<'a> Head<'a> {
         let key_len = usize::from(reader.u16()?);
         let kind = Kind::from_byte(reader.u8()?)?;
         let flags = reader.u8().filter(|flags| flags & !FLAGS == 0)?;
-        let covered_len = head_len(flags, key_len) - crc.len();
-        if u32::from_le_bytes(*crc) != seed.crc(offset, covered.get(..covered_len)?) {
-            return None;
-        }
         let expires_at_ms = if flags & EXPIRY_FLAG == 0 { None } else { Some(reader.u64()?) };
         let request = if flags & REQUEST_FLAG == 0 {
             None
@@ -146,11 +150,6 @@ impl<'a> Head<'a> {
     /// Returns whether `value` is the one that was written.
     pub(crate) fn is_value_whole(&self, value: &[u8]) -> bool {
         crc32fast::hash(value) == self.value_crc
-    }
-
-    /// Returns whether the value has ended by `now_ms`.
-    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
-        self.expires_at_ms.is_some_and(|end_ms| end_ms <= now_ms)
     }
 
     /// Appends the record to `out`, its header crc left open until [`stamp`] knows the place.

@@ -27,6 +27,8 @@ pub struct Stats {
     pub damaged_file_count: usize,
     /// Bytes of memory that the keydir holds.
     pub keydir_len: usize,
+    /// Bytes of memory that records read lately hold.
+    pub cache_len: usize,
     /// Merges since the store was opened.
     pub merge_count: u64,
     /// Merges given up since the store was opened.
@@ -53,6 +55,7 @@ impl Stats {
             stats.tombstone_count += slot.table.tombstone_count();
             stats.live_len += slot.table.live_len();
             stats.keydir_len += slot.table.memory_len() + size_of::<Slot>();
+            stats.cache_len += slot.recent.memory_len();
         }
         for file in store.files.all() {
             stats.file_count += 1;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::backup::{self, BackupReport};
 use crate::batch::{Appended, Batch, Prepared};
-use crate::codec::to_usize;
+use crate::codec::{to_u32, to_usize};
 use crate::config::{Config, SyncPolicy};
 use crate::data_file::DataFile;
 use crate::disk::{Disk, DiskLock, RealDisk};
@@ -22,10 +22,10 @@ use crate::maintain::{self, Background};
 use crate::manifest::{Edit, Manifest};
 use crate::merge::{self, MergeReport};
 use crate::pace::Pace;
-use crate::record::Kind;
+use crate::record::{Head, Kind};
 use crate::recovery::{self, Recovery};
 use crate::stats::{SlotStats, Stats};
-use crate::types::{Lsn, Op, Position, Request, SlotId, Write};
+use crate::types::{Lsn, Op, Position, Request, SLOT_COUNT, SlotId, Write};
 use crate::walk::{Page, Records};
 
 /// The name of the file that is locked while a store is open.
@@ -126,6 +126,9 @@ impl Inner {
             return;
         }
         let published = slot.table.publish(hash, hint.key, &hint.entry, self.keydir.hasher());
+        if let Published::Replaced(_) = published {
+            slot.recent.forget(hash);
+        }
         drop(slot);
         match published {
             Published::Inserted => file.add_live(hint.entry.live_len()),
@@ -138,6 +141,17 @@ impl Inner {
                     self.files.with(old.file, |file| file.sub_live(old.live_len()));
                 }
             }
+        }
+    }
+
+    /// Keeps the record of `key` at the front of `buf` in memory, if it is still the newest: it was read at `entry`.
+    fn keep_recent(&self, slot: SlotId, hash: u64, key: &[u8], entry: &Entry, buf: &[u8]) {
+        let record = buf.get(..entry.record_len as usize).unwrap_or_default();
+        let len_max = self.config.cache_len / usize::from(SLOT_COUNT);
+        let mut slot = self.keydir.lock(slot);
+        // What was merged meanwhile is kept by the next read.
+        if slot.table.find(hash, key) == Some(*entry) {
+            slot.recent.keep(hash, record, len_max);
         }
     }
 
@@ -159,7 +173,7 @@ impl Inner {
         &self,
         entry: &Entry,
         buf: &'b mut Vec<u8>,
-    ) -> Option<Result<(crate::record::Head<'b>, &'b [u8])>> {
+    ) -> Option<Result<(Head<'b>, &'b [u8])>> {
         let offset = u64::from(entry.offset);
         self.files.with(entry.file, |file| {
             let (head, value) = file.read_record(offset, entry.record_len as usize, buf)?;
@@ -307,6 +321,7 @@ impl Store {
         self.inner.health.poison_on_failure(committed)?;
         let mut slot = self.inner.keydir.lock(slot);
         slot.generation = None;
+        slot.recent = Default::default();
         let table = std::mem::take(&mut slot.table);
         drop(slot);
         self.inner.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(table);
@@ -468,38 +483,53 @@ impl Store {
         Ok(Some(Found { lsn, value, expires_at_ms, request }))
     }
 
-    /// Reads the newest record of `key` into `buf` and checks it.
+    /// Reads the newest record of `key` into `buf`, from memory if it is there, or else checks it.
     fn read_newest(&self, slot: SlotId, key: &[u8], buf: &mut Vec<u8>) -> Result<Option<Read>> {
+        let hash = self.inner.keydir.hash(key);
         for _ in 0..MOVED_COUNT_MAX {
-            let Some(found) = self.inner.keydir.find(slot, key) else {
+            let locked = self.inner.keydir.lock(slot);
+            if locked.generation.is_none() {
                 return Err(Error::NoSlot { slot });
-            };
+            }
+            if let Some(read) = locked.recent.find(hash).and_then(|record| copy(record, key, buf)) {
+                drop(locked);
+                return Ok(Some(read).filter(|read| !read.is_expired()));
+            }
+            let found = locked.table.find(hash, key);
+            drop(locked);
             let Some(entry) = found.filter(|entry| !entry.is_tombstone) else { return Ok(None) };
-            let Some(read) = self.inner.read(&entry, buf) else { continue };
-            let (head, value) = match read {
-                Err(_) if mutant!("unreadable is not found") => return Ok(None),
-                read => read?,
-            };
-            if mutant!("tombstone told by its value") && value.starts_with(b"bitcask_tombstone") {
+            let Some(read) = self.read_checked(key, &entry, buf) else { continue };
+            let Some(read) = read? else { return Ok(None) };
+            if read.is_expired() {
                 return Ok(None);
             }
-            if head.key != key || head.lsn != entry.lsn {
-                let path = self.inner.disk.path().join(entry.file.data_name());
-                let (offset, what) = (u64::from(entry.offset), "another record than expected");
-                return Err(Error::Corrupt { path, offset, what });
-            }
-            if head.is_expired(if entry.has_expiry { now_ms() } else { 0 }) {
-                return Ok(None);
-            }
-            return Ok(Some(Read {
-                lsn: head.lsn,
-                record_len: entry.record_len,
-                head_len: head.len(),
-                expires_at_ms: head.expires_at_ms,
-                request: head.request,
-            }));
+            self.inner.keep_recent(slot, hash, key, &entry, buf);
+            return Ok(Some(read));
         }
         unreachable!("a record cannot move so often within one read")
+    }
+
+    /// Reads the record of `key` where `entry` says it is; the outer `None`: a merge took the file away meanwhile.
+    fn read_checked(
+        &self,
+        key: &[u8],
+        entry: &Entry,
+        buf: &mut Vec<u8>,
+    ) -> Option<Result<Option<Read>>> {
+        let (head, value) = match self.inner.read(entry, buf)? {
+            Ok(read) => read,
+            Err(_) if mutant!("unreadable is not found") => return Some(Ok(None)),
+            Err(error) => return Some(Err(error)),
+        };
+        if mutant!("tombstone told by its value") && value.starts_with(b"bitcask_tombstone") {
+            return Some(Ok(None));
+        }
+        if head.key != key || head.lsn != entry.lsn {
+            let path = self.inner.disk.path().join(entry.file.data_name());
+            let (offset, what) = (u64::from(entry.offset), "another record than expected");
+            return Some(Err(Error::Corrupt { path, offset, what }));
+        }
+        Some(Ok(Some(Read::new(&head))))
     }
 
     /// Returns what memory knows of the newest published record of `key`; `None` also when the slot is not here.
@@ -614,6 +644,16 @@ impl Store {
     }
 }
 
+/// Copies a record that was kept into `buf`, if it is that of `key`.
+fn copy(record: &[u8], key: &[u8], buf: &mut Vec<u8>) -> Option<Read> {
+    let head = Head::decode(record).filter(|head| head.key == key)?;
+    if buf.len() < record.len() {
+        buf.resize(record.len(), 0);
+    }
+    buf.get_mut(..record.len())?.copy_from_slice(record);
+    Some(Read::new(&head))
+}
+
 /// What [`Store::read_newest`] read.
 struct Read {
     lsn: Lsn,
@@ -621,4 +661,21 @@ struct Read {
     head_len: usize,
     expires_at_ms: Option<u64>,
     request: Option<Request>,
+}
+
+impl Read {
+    fn new(head: &Head<'_>) -> Self {
+        Self {
+            lsn: head.lsn,
+            record_len: to_u32(head.record_len()),
+            head_len: head.len(),
+            expires_at_ms: head.expires_at_ms,
+            request: head.request,
+        }
+    }
+
+    /// Returns whether the value has ended by now. The clock is looked at only where there is an end.
+    fn is_expired(&self) -> bool {
+        self.expires_at_ms.is_some_and(|end_ms| end_ms <= now_ms())
+    }
 }

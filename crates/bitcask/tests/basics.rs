@@ -189,6 +189,34 @@ fn check_merged(store: &Store) {
 }
 
 #[test]
+fn a_record_that_was_read_is_found_in_memory_until_it_is_no_longer_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for index in 0..100 {
+        put(&store, index + 1, &format!("key{index}"), "old");
+    }
+    for _ in 0..2 {
+        (0..100).for_each(|index| assert_eq!(get(&store, &format!("key{index}")).unwrap(), "old"));
+    }
+    assert!(store.stats().cache_len > 0);
+    for index in 0..50 {
+        put(&store, index + 201, &format!("key{index}"), "new");
+    }
+    delete(&store, 300, "key99");
+    put(&store, 1, "key98", "outdated");
+    store.maintain().unwrap();
+    assert_eq!(get(&store, "key99"), None);
+    for index in 0..99 {
+        let expected = if index < 50 { "new" } else { "old" };
+        assert_eq!(get(&store, &format!("key{index}")).as_deref(), Some(expected));
+    }
+    store.drop_slot(slot(0)).unwrap();
+    assert_eq!(store.stats().cache_len, 0);
+    store.create_slots(&[slot(0)]).unwrap();
+    assert_eq!(get(&store, "key0"), None);
+}
+
+#[test]
 fn a_dropped_slot_is_empty_when_it_is_taken_again_r6() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -7,6 +7,7 @@
 //! generation is the living one. So a dropped slot's records are dead at once and for good (R6), also
 //! when the slot is taken again.
 
+mod recent;
 mod table;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use std::hash::BuildHasher;
 
 use crate::codec::to_usize;
 use crate::types::{Lsn, SLOT_COUNT, SlotId};
+use recent::Recent;
 pub(crate) use table::{ENTRY_LEN, Entry, Published, Table};
 
 /// One life of one slot: the slot's number in the high 12 bits, the number of its life, from 1, in the low 20.
@@ -52,6 +54,8 @@ pub(crate) struct Slot {
     /// The lsn below which tombstones may be gone (R5).
     pub(crate) tombstone_floor: Lsn,
     pub(crate) table: Table,
+    /// Records read lately; each is the one that the table points to.
+    pub(crate) recent: Recent,
 }
 
 /// The slots of the keydir, each behind its own lock.

@@ -6,7 +6,7 @@
 //!
 //! | engine | a put reaches, when it returns | settings that matter |
 //! |---|---|---|
-//! | ours | the page cache | `SyncPolicy::Never`, background merges on, defaults else |
+//! | ours | the page cache | `SyncPolicy::Never`, background merges on, 1 GiB cache, defaults else |
 //! | fjall | the page cache | journal flushed to the system a put (default), 1 GiB cache, hash index in blocks |
 //! | lmdb | the page cache | `NO_SYNC`, `NO_META_SYNC`; a transaction a put and a get |
 //! | lmdb-map | a shared mapping | `WRITE_MAP` besides: faster, and open to stray pointers |
@@ -32,7 +32,6 @@ use crate::Result;
 use crate::load::{Key, Value};
 
 /// Bytes of cache that each engine with one of its own gets: more than the data.
-#[cfg_attr(not(feature = "default"), allow(dead_code, reason = "ours has no cache of its own"))]
 pub(crate) const CACHE_LEN: usize = 1 << 30;
 
 /// An open engine.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use bitcask::Store;
+use bitcask::{Config, Store};
 
-use super::{Check, Engine, Session};
+use super::{CACHE_LEN, Check, Engine, Session};
 use crate::Result;
 use crate::load::{Key, Value};
 use crate::ours::{self, Writer};
@@ -13,7 +13,8 @@ struct Own(Store);
 
 /// Opens the store in `folder`.
 pub(super) fn open(folder: &Path) -> Result<Box<dyn Engine>> {
-    Ok(Box::new(Own(ours::open(folder, ours::config())?)))
+    let config = Config { cache_len: CACHE_LEN, ..ours::config() };
+    Ok(Box::new(Own(ours::open(folder, config)?)))
 }
 
 impl Engine for Own {
