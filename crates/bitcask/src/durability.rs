@@ -32,6 +32,8 @@ struct Turn {
     is_taken: bool,
     /// The file that grows.
     file: Option<Arc<DataFile>>,
+    /// Threads that wait for the turn to end; a wake-up with nobody there would still be a system call.
+    waiter_count: usize,
 }
 
 impl Durability {
@@ -63,8 +65,22 @@ impl Durability {
             if !turn.is_taken {
                 turn = self.sync_in(turn, health)?;
             } else {
-                turn = self.turn_ended.wait(turn).unwrap_or_else(PoisonError::into_inner);
+                turn = self.wait_for_turn(turn);
             }
+        }
+    }
+
+    fn wait_for_turn<'a>(&'a self, mut turn: MutexGuard<'a, Turn>) -> MutexGuard<'a, Turn> {
+        turn.waiter_count += 1;
+        turn = self.turn_ended.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        turn.waiter_count -= 1;
+        turn
+    }
+
+    fn end_turn(&self, turn: &mut Turn) {
+        turn.is_taken = false;
+        if turn.waiter_count > 0 {
+            self.turn_ended.notify_all();
         }
     }
 
@@ -88,8 +104,7 @@ impl Durability {
         drop(turn);
         let synced = health.poison_on_failure(file.map_or(Ok(()), |file| file.sync()));
         let mut turn = self.lock();
-        turn.is_taken = false;
-        self.turn_ended.notify_all();
+        self.end_turn(&mut turn);
         synced?;
         self.durable.fetch_max(appended.0, Ordering::AcqRel);
         Ok(turn)
@@ -103,11 +118,11 @@ impl Durability {
     ) -> Result<()> {
         let mut turn = self.lock();
         while turn.is_taken {
-            turn = self.turn_ended.wait(turn).unwrap_or_else(PoisonError::into_inner);
+            turn = self.wait_for_turn(turn);
         }
         turn.file = change()?;
         self.durable.fetch_max(self.appended().0, Ordering::AcqRel);
-        self.turn_ended.notify_all();
+        self.end_turn(&mut turn);
         Ok(())
     }
 }
