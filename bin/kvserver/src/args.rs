@@ -98,6 +98,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = parse_size)]
     pub reserve_bytes: u64,
 
+    /// Memory for records read lately, in bytes; 0 keeps none, and every get reads its data file
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
+    pub cache_bytes: u64,
+
     /// Share of dead bytes in the data files from which merges run, in percent (1 to 95)
     #[arg(long, value_name = "PERCENT", default_value_t = 30,
           value_parser = clap::value_parser!(u8).range(1..=95))]
@@ -254,6 +258,7 @@ mod tests {
         assert_eq!(args.max_value_bytes, protocol::VALUE_LEN_MAX);
         assert_eq!(args.file_bytes, engine.file_len_max);
         assert_eq!(args.reserve_bytes, engine.reserve_len);
+        assert_eq!(args.cache_bytes, engine.cache_len as u64);
         assert_eq!(args.merge_dead_percent, engine.merge.dead_percent);
         assert_eq!(args.merge_rate, engine.merge.rate);
     }

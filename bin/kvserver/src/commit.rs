@@ -302,7 +302,8 @@ impl Drop for Lead<'_> {
     }
 }
 
-/// Puts batches together that can be appended as one.
+/// Puts batches together that can be appended as one, in the order in which they came: a kill between two appends
+/// must not leave a connection's later write without its earlier one.
 fn group(round: Vec<Commit>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::with_capacity(2);
     for Commit { prepared, waiter } in round {
@@ -310,7 +311,7 @@ fn group(round: Vec<Commit>) -> Vec<Group> {
             group.prepared.has_put() == prepared.has_put()
                 && group.prepared.len_max() + prepared.len_max() <= APPEND_LEN_MAX
         };
-        match groups.iter_mut().rev().find(fits) {
+        match groups.last_mut().filter(fits) {
             Some(group) => {
                 group.prepared.merge(&prepared);
                 group.waiters.push(waiter);

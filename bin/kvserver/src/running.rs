@@ -130,6 +130,7 @@ fn open_store(args: &Args) -> Result<(Store, Slots), Error> {
         key_len_max: args.max_key_bytes,
         value_len_max: args.max_value_bytes,
         reserve_len: args.reserve_bytes,
+        cache_len: usize::try_from(args.cache_bytes).unwrap_or(usize::MAX),
         merge: bitcask::MergeConfig {
             dead_percent: args.merge_dead_percent,
             rate: args.merge_rate,
