@@ -3,7 +3,8 @@
 //! A tombstone hides older records of its key from recovery and, in a cluster, from servers that were away. A server
 //! that owns the ring alone has nobody to tell, so every tombstone may go once no write below it is still pending: a
 //! record with a lower lsn that is published later would bring the key back. That lsn, for each slot that
-//! had deletes, is handed down every [`PERIOD`] in one step, which costs one sync.
+//! had deletes, is handed down every [`PERIOD`] in one step, which costs one sync. The same thread says in the log what
+//! merges did meanwhile.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use bitcask::{SlotId, Store};
 
+use crate::merges::Merges;
 use crate::slots::Slots;
 
 /// Time between two reports: tombstones are small and merges are rarer.
@@ -48,10 +50,12 @@ impl Floors {
 }
 
 fn run(store: &Store, slots: &Slots, (is_over, ended): &(Mutex<bool>, Condvar)) {
+    let mut merges = Merges::default();
     let mut over = is_over.lock().unwrap_or_else(PoisonError::into_inner);
     while !*over {
         over = ended.wait_timeout(over, PERIOD).unwrap_or_else(PoisonError::into_inner).0;
         report(store, slots);
+        merges.report(&store.stats());
     }
 }
 

@@ -24,6 +24,7 @@ mod counts;
 mod error;
 mod floors;
 mod info;
+mod merges;
 mod own_writes;
 mod reads;
 mod running;
