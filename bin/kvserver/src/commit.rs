@@ -45,11 +45,11 @@ const APPEND_LEN_MAX: usize = 256 * 1024;
 
 /// A batch on its way into the log.
 #[derive(Debug)]
-pub(crate) struct Commit {
+pub(crate) struct Commit<W = Waiter> {
     /// The batch; all puts or all deletes.
     pub(crate) prepared: Prepared,
     /// Who waits for it.
-    pub(crate) waiter: Waiter,
+    pub(crate) waiter: W,
 }
 
 /// The requests of a batch, and where their answer goes.
@@ -89,9 +89,9 @@ struct Queue {
 
 /// Batches appended as one.
 #[derive(Debug)]
-struct Group {
+struct Group<W = Waiter> {
     prepared: Prepared,
-    waiters: Vec<Waiter>,
+    waiters: Vec<W>,
 }
 
 /// Batches that are in the log and not answered.
@@ -304,10 +304,10 @@ impl Drop for Lead<'_> {
 
 /// Puts batches together that can be appended as one, in the order in which they came: a kill between two appends
 /// must not leave a connection's later write without its earlier one.
-fn group(round: Vec<Commit>) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::with_capacity(2);
+fn group<W>(round: Vec<Commit<W>>) -> Vec<Group<W>> {
+    let mut groups: Vec<Group<W>> = Vec::with_capacity(2);
     for Commit { prepared, waiter } in round {
-        let fits = |group: &&mut Group| {
+        let fits = |group: &&mut Group<W>| {
             group.prepared.has_put() == prepared.has_put()
                 && group.prepared.len_max() + prepared.len_max() <= APPEND_LEN_MAX
         };
@@ -387,5 +387,28 @@ impl Helpers {
                 log::error!("a commit helper had panicked");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcask::{Config, Lsn, SlotId, Write};
+
+    use super::*;
+
+    #[test]
+    fn batches_of_two_kinds_are_appended_in_the_order_in_which_they_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { has_background: false, reserve_len: 0, ..Config::default() };
+        let (store, _) = Store::open(folder.path(), config).unwrap();
+        let slot = SlotId::new(0).unwrap();
+        store.create_slots(&[slot]).unwrap();
+        let put = || store.prepare(&[Write::put(slot, Lsn(1), b"k", b"v")]).unwrap();
+        let delete = || store.prepare(&[Write::delete(slot, Lsn(1), b"k")]).unwrap();
+        let round = [put(), put(), delete(), put()];
+        let number = |(waiter, prepared)| Commit { prepared, waiter };
+        let groups = group(round.into_iter().enumerate().map(number).collect());
+        let waiters: Vec<_> = groups.iter().map(|group| group.waiters.clone()).collect();
+        assert_eq!(waiters, [vec![0, 1], vec![2], vec![3]]);
     }
 }
