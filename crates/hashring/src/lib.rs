@@ -15,7 +15,14 @@
 //! MD5 is used for its spread, which every client of this family of stores shares, not for secrecy.
 
 mod arc;
+mod error;
+pub mod placement;
+mod ring;
+mod server;
 mod token;
 
 pub use arc::Arc;
+pub use error::Error;
+pub use ring::{Ring, arcs_by};
+pub use server::ServerId;
 pub use token::{SLOT_COUNT, SlotId, Token};

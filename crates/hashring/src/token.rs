@@ -41,6 +41,9 @@ impl fmt::Display for Token {
 pub struct SlotId(u16);
 
 impl SlotId {
+    /// The slot that begins at the smallest position.
+    pub const FIRST: Self = Self(0);
+
     /// Returns the slot numbered `index`, or `None` at [`SLOT_COUNT`] and above.
     #[must_use]
     pub fn new(index: u16) -> Option<Self> {
