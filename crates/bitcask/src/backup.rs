@@ -8,8 +8,8 @@ use std::path::Path;
 
 use crate::data_file::FileId;
 use crate::error::{Context, Result};
+use crate::inner::Inner;
 use crate::manifest;
-use crate::store::Inner;
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

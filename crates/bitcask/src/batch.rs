@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::codec::to_u32;
 use crate::data_file::{DataFile, Footer};
-use crate::hint::Hint;
+use crate::hint::{Form, Hint};
 use crate::keydir::{Entry, Generation};
 use crate::record::{HEADER_LEN, Head, Kind, stamp};
-use crate::types::{Lsn, Op, Position, Write};
+use crate::types::{Lsn, Op, Position, Request, Write};
 
 /// Encoded records, with room for a mark before them.
 #[derive(Debug)]
@@ -25,8 +25,10 @@ struct Placed {
     lsn: Lsn,
     bytes: Range<usize>,
     key: Range<usize>,
+    form: Form,
     is_tombstone: bool,
     has_expiry: bool,
+    has_request: bool,
 }
 
 impl Batch {
@@ -52,9 +54,20 @@ impl Batch {
             lsn: write.lsn,
             bytes: start..self.bytes.len(),
             key: key_end - write.key.len()..key_end,
+            form: if head.kind == Kind::Request { Form::Request } else { Form::Record },
             is_tombstone: head.kind == Kind::Delete,
             has_expiry: head.expires_at_ms.is_some(),
+            has_request: head.request.is_some(),
         });
+    }
+
+    /// Returns the expiry and the request of a record. Most have neither, and are not looked at again.
+    fn extensions(&self, record: &Placed) -> (Option<u64>, Option<Request>) {
+        if !record.has_expiry && !record.has_request {
+            return (None, None);
+        }
+        let head = self.bytes.get(record.bytes.clone()).and_then(Head::decode);
+        head.map_or((None, None), |head| (head.expires_at_ms, head.request))
     }
 
     /// Adds the records of `other` behind those of this batch.
@@ -138,10 +151,11 @@ impl Prepared {
 
 /// Records that are in the log and not yet visible (R2).
 ///
-/// Dropping it unpublished leaves the records on disk: they may come into force at the next opening, and no merge
-/// touches their file before.
+/// They are [published](crate::Store::publish) together, or [kept as pending](crate::Store::keep_pending) and
+/// published one by one. Dropping it leaves the records on disk: they may come into force at the next opening, and no
+/// merge touches their file before.
 #[derive(Debug)]
-#[must_use = "appended records become visible only when they are published"]
+#[must_use = "appended records become visible only when they are published or kept as pending"]
 pub struct Appended {
     pub(crate) file: Arc<DataFile>,
     pub(crate) position: Position,
@@ -179,7 +193,15 @@ impl Appended {
                 has_expiry: record.has_expiry,
             };
             let key = self.batch.bytes.get(record.key.clone()).unwrap_or_default();
-            Hint { generation: record.generation, entry, key }
+            let (expires_at_ms, request) = self.batch.extensions(record);
+            Hint {
+                generation: record.generation,
+                form: record.form,
+                entry,
+                expires_at_ms,
+                request,
+                key,
+            }
         })
     }
 }

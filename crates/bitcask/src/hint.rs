@@ -3,11 +3,15 @@
 //! ```text
 //! | header 32 | block | block | … | end block |
 //!
-//! header     0 magic "RCHINT1\n" | 8 store id 16 | 24 file id 4 | 28 crc of bytes 0..28
+//! header     0 magic "RCHINT2\n" | 8 store id 16 | 24 file id 4 | 28 crc of bytes 0..28
 //! block      0 payload length 4 | 4 crc of length and payload, seeded by store, file and offset | 8 payload
-//! payload    entries: lsn 8 | generation 4 | offset 4 | record length and flags 4 | key length 2 | key
+//! payload    entries: lsn 8 | generation 4 | offset 4 | record length and flags 4 | key length 2 | extensions | key
+//! flags      bits 31 tombstone, 30 expiry, 29 request id, 28 a request alone, 28 and 31 a remembered one
+//! extensions expiry 8 and request id 17, each as in the record
 //! end block  payload: zero 8 | generation "none" 4 | entry count 8 | crc of the data file's footer 4
 //! ```
+//!
+//! Version 1 had no extensions; its files are taken for broken and built anew.
 //!
 //! A hint file is only a cache. It is used when every block's checksum holds, the end block is there and the end
 //! block names the footer that the data file has; else it is built again from the data file. It is
@@ -20,12 +24,12 @@ use crate::codec::{Reader, put_at, to_u32, to_usize};
 use crate::data_file::{DataFile, FileId, Footer};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Context, Result};
-use crate::keydir::{Entry, Generation};
+use crate::keydir::{Entry, Generation, Place};
 use crate::record::{Head, Kind, Seed};
 use crate::scan::{Item, Scan};
-use crate::types::Lsn;
+use crate::types::{Lsn, Request};
 
-const MAGIC: &[u8; 8] = b"RCHINT1\n";
+const MAGIC: &[u8; 8] = b"RCHINT2\n";
 const HEADER_SIZE: usize = 32;
 const HEADER_LEN: u64 = HEADER_SIZE as u64;
 const BLOCK_HEADER_LEN: usize = 8;
@@ -37,24 +41,42 @@ const BLOCK_LEN: usize = 64 * 1024;
 const PAYLOAD_LEN_MAX: usize = BLOCK_LEN + 128 * 1024;
 const TOMBSTONE: u32 = 1 << 31;
 const EXPIRY: u32 = 1 << 30;
+const REQUEST: u32 = 1 << 29;
+const ALONE: u32 = 1 << 28;
 const RECORD_LEN: u32 = (1 << 28) - 1;
 /// The generation no slot has, which tells the end block.
 const NO_GENERATION: u32 = 0;
+
+/// What a record is to the keydir.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A key's record.
+    Record,
+    /// A request id alone.
+    Request,
+    /// A request id alone, of a record that was published and is gone.
+    Remembered,
+}
 
 /// One record of a data file, as a hint file and recovery tell it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hint<'a> {
     pub(crate) generation: Generation,
+    pub(crate) form: Form,
     pub(crate) entry: Entry,
+    pub(crate) expires_at_ms: Option<u64>,
+    pub(crate) request: Option<Request>,
     pub(crate) key: &'a [u8],
 }
 
 impl<'a> Hint<'a> {
     /// Returns the hint of a record at `offset`, or `None` for a mark.
     pub(crate) fn of_head(head: &Head<'a>, file: FileId, offset: u64) -> Option<Self> {
-        let is_tombstone = match head.kind {
-            Kind::Put | Kind::Lost => false,
-            Kind::Delete => true,
+        let (form, is_tombstone) = match head.kind {
+            Kind::Put | Kind::Lost => (Form::Record, false),
+            Kind::Delete => (Form::Record, true),
+            Kind::Request => (Form::Request, false),
+            Kind::Remembered => (Form::Remembered, false),
             Kind::Mark => return None,
         };
         let entry = Entry {
@@ -65,19 +87,47 @@ impl<'a> Hint<'a> {
             is_tombstone,
             has_expiry: head.expires_at_ms.is_some(),
         };
-        Some(Self { generation: head.generation, entry, key: head.key })
+        let (expires_at_ms, request) = (head.expires_at_ms, head.request);
+        Some(Self {
+            generation: head.generation,
+            form,
+            entry,
+            expires_at_ms,
+            request,
+            key: head.key,
+        })
+    }
+
+    /// Returns where the record stands, as the carrier of its request.
+    pub(crate) fn place(&self) -> Place {
+        let Entry { file, offset, .. } = self.entry;
+        Place { file, offset, is_alone: self.form != Form::Record }
+    }
+
+    fn flags(&self) -> u32 {
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let form = match self.form {
+            Form::Record => flag(self.entry.is_tombstone, TOMBSTONE),
+            Form::Request => ALONE,
+            Form::Remembered => ALONE | TOMBSTONE,
+        };
+        form | flag(self.expires_at_ms.is_some(), EXPIRY) | flag(self.request.is_some(), REQUEST)
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        let mut flags = self.entry.record_len & RECORD_LEN;
-        flags |= if self.entry.is_tombstone { TOMBSTONE } else { 0 };
-        flags |= if self.entry.has_expiry { EXPIRY } else { 0 };
+        let flags = (self.entry.record_len & RECORD_LEN) | self.flags();
         out.extend_from_slice(&self.entry.lsn.0.to_le_bytes());
         out.extend_from_slice(&self.generation.0.to_le_bytes());
         out.extend_from_slice(&self.entry.offset.to_le_bytes());
         out.extend_from_slice(&flags.to_le_bytes());
         let key_len = u16::try_from(self.key.len()).unwrap_or(u16::MAX);
         out.extend_from_slice(&key_len.to_le_bytes());
+        if let Some(end_ms) = self.expires_at_ms {
+            out.extend_from_slice(&end_ms.to_le_bytes());
+        }
+        if let Some(request) = self.request {
+            out.extend_from_slice(&request.encode());
+        }
         out.extend_from_slice(self.key);
     }
 
@@ -87,11 +137,23 @@ impl<'a> Hint<'a> {
         let offset = reader.u32()?;
         let flags = reader.u32()?;
         let key_len = reader.u16()?;
+        let has = |flag| flags & flag != 0;
+        let expires_at_ms = if has(EXPIRY) { Some(reader.u64()?) } else { None };
+        let request = if has(REQUEST) { Some(Request::read(reader)?) } else { None };
         let key = reader.bytes(usize::from(key_len))?;
-        let (is_tombstone, has_expiry) = (flags & TOMBSTONE != 0, flags & EXPIRY != 0);
-        let record_len = flags & RECORD_LEN;
+        let form = match (has(ALONE), has(TOMBSTONE)) {
+            (false, _) => Form::Record,
+            (true, false) => Form::Request,
+            (true, true) => Form::Remembered,
+        };
+        // A request alone has a request, and nothing else.
+        if form != Form::Record && (request.is_none() || has(EXPIRY) || !key.is_empty()) {
+            return None;
+        }
+        let is_tombstone = form == Form::Record && has(TOMBSTONE);
+        let (record_len, has_expiry) = (flags & RECORD_LEN, has(EXPIRY));
         let entry = Entry { lsn, file, offset, record_len, is_tombstone, has_expiry };
-        Some(Self { generation, entry, key })
+        Some(Self { generation, form, entry, expires_at_ms, request, key })
     }
 }
 

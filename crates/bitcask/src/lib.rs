@@ -13,6 +13,10 @@
 //! [get](Store::get) is one look into the keydir and one read. What is overwritten stays behind as dead bytes until a
 //! [merge](Store::merge) copies what lives and removes the rest.
 //!
+//! Where several servers keep copies of a slot, records wait as [pending](Store::keep_pending) until they are known to be committed, and
+//! the slot's [commit point](Store::set_commit_points) tells an opening which those are. The newest
+//! [request](Store::request) of each client is remembered, so that a retry is told from a new write.
+//!
 //! Keys live in *slots*, up to [`SLOT_COUNT`] separate key spaces that can be created and dropped as a whole. Each record carries an
 //! [`Lsn`] given by the caller, and **the highest lsn of a key wins**, wherever two records of a key meet.
 //!
@@ -21,12 +25,14 @@
 //! | `disk` | the disk behind two traits |
 //! | `record`, `data_file`, `hint`, `manifest` | the files' formats |
 //! | `scan` | reading a data file past its damage |
-//! | `keydir` | where each key's newest record is, and records read lately |
+//! | `keydir` | where each key's newest record is; pending records; requests; records read lately |
 //! | `batch`, `log`, `durability` | appending, rotation, group commit |
+//! | `publish` | how records come into force |
 //! | `recovery` | opening |
-//! | `merge`, `output`, `pace` | winning back dead bytes |
+//! | `merge`, `living`, `output`, `pace` | winning back dead bytes |
 //! | `walk`, `backup`, `verify`, `stats` | reading a slot, copying a store, checking one, counting |
-//! | `store`, `maintain`, `health` | the whole, its threads, and when it stops taking writes |
+//! | `slots`, `commit_point`, `pending`, `requests` | what callers do with slots, copies of slots and requests |
+//! | `store`, `inner`, `maintain`, `health` | the whole, its parts and threads, and when it stops taking writes |
 //!
 //! After Sheehy and Smith, *Bitcask: A Log-Structured Hash Table for Fast Key/Value Data*, 2010. Left out, for the
 //! layers above: replication, ordered scans, transactions over several keys.
@@ -37,6 +43,7 @@ mod mutants;
 mod backup;
 mod batch;
 mod codec;
+mod commit_point;
 mod config;
 mod data_file;
 mod disk;
@@ -45,18 +52,24 @@ mod error;
 mod files;
 mod health;
 mod hint;
+mod inner;
 mod keydir;
+mod living;
 mod log;
 mod maintain;
 mod manifest;
 mod merge;
 mod output;
 mod pace;
+mod pending;
 #[cfg(any(test, feature = "sim"))]
 pub mod probe;
+mod publish;
 mod record;
 mod recovery;
+mod requests;
 mod scan;
+mod slots;
 mod stats;
 mod store;
 mod types;
@@ -73,6 +86,7 @@ pub use error::{Error, Result};
 pub use merge::MergeReport;
 #[cfg(feature = "mutants")]
 pub use mutants::{MUTANTS, Planted};
+pub use pending::PendingInfo;
 pub use recovery::{Damage, Recovery};
 pub use stats::{SlotStats, Stats};
 pub use store::{EntryInfo, Found, Store};

@@ -1,15 +1,17 @@
-//! The store's own threads: syncs by interval, hint files, merges.
+//! The store's own threads: syncs by interval, commit points, hint files, merges.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::commit_point;
 use crate::config::SyncPolicy;
 use crate::error::{Context, Error, Result};
 use crate::hint;
+use crate::inner::Inner;
 use crate::keydir::Table;
 use crate::merge;
-use crate::store::Inner;
 
 /// Time between two looks at whether something is to be merged. Each wait is drawn anew around it, so
 /// that the stores of a cluster do not merge in step.
@@ -26,6 +28,8 @@ const UNCOUNT_MAX: usize = 1024;
 pub(crate) struct Background {
     state: Mutex<State>,
     bell: Condvar,
+    /// A commit point has risen since they were last gathered.
+    has_points: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -48,6 +52,31 @@ impl Background {
     pub(crate) fn stop(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).is_stopping = true;
         self.bell.notify_all();
+    }
+
+    /// Has commit points kept soon. Cheap when that was asked for already.
+    pub(crate) fn note_points(&self) {
+        if !self.has_points.swap(true, Ordering::AcqRel) {
+            // Under the lock, or the thread could miss it between its look and its sleep.
+            drop(self.state.lock().unwrap_or_else(PoisonError::into_inner));
+            self.bell.notify_all();
+        }
+    }
+
+    /// Waits until a commit point has risen; returns `false` when the threads shall end.
+    pub(crate) fn wait_for_points(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle =
+            |state: &mut State| !state.is_stopping && !self.has_points.load(Ordering::Acquire);
+        let state = self.bell.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner);
+        // Gathered later than this: what rises from now on is either gathered or asked for anew.
+        self.has_points.store(false, Ordering::Release);
+        !state.is_stopping
+    }
+
+    /// Waits for `time`, or less when the threads shall end.
+    pub(crate) fn pause(&self, time: Duration) {
+        self.wait(time, false);
     }
 
     /// Waits for `time`, or less when the threads shall end or, if `wakes` says so, when there is work.
@@ -93,7 +122,10 @@ pub(crate) fn start(store: &Arc<Inner>) -> Result<Threads> {
         let built = thread::Builder::new().name(name.to_owned()).spawn(move || work(&store));
         built.context("start a thread for", || store_path(&threads.store))
     };
-    let mut handles = vec![spawn("bitcask-merge", keep_merging)?];
+    let mut handles = vec![
+        spawn("bitcask-merge", keep_merging)?,
+        spawn("bitcask-commit", commit_point::keep_points)?,
+    ];
     match store.config.sync {
         SyncPolicy::Always => {}
         SyncPolicy::Interval(_) | SyncPolicy::Never => {
@@ -148,8 +180,12 @@ pub(crate) fn run(store: &Inner) -> Result<()> {
 fn uncount_dropped(store: &Inner) {
     let dropped =
         std::mem::take(&mut *store.dropped.lock().unwrap_or_else(PoisonError::into_inner));
-    for table in dropped {
-        uncount(store, &table);
+    for slot in dropped {
+        uncount(store, &slot.table);
+        for (_, pending) in slot.pending.iter() {
+            store.files.with(pending.entry.file, |file| file.sub_live(pending.entry.live_len()));
+        }
+        slot.requests.alone().for_each(|file| store.bury_request(Some(file)));
     }
 }
 

@@ -3,7 +3,7 @@
 //! A log of edits, each with its own checksum, synced before it counts:
 //!
 //! ```text
-//! | header 28: magic "RCMANI1\n" 8 | store id 16 | crc 4 | edit | edit | …
+//! | header 28: magic "RCMANI2\n" 8 | store id 16 | crc 4 | edit | edit | …
 //!
 //! edit  0 payload length 4 | 4 crc of length and payload, seeded by store and offset | 8 payload
 //!
@@ -16,7 +16,12 @@
 //!           7 found file:      id 4; not known to be sealed
 //!           8 together:        any number of: length 4, payload of another kind
 //!           9 end:             nothing; written behind the edits once they are durable
+//!          10 commit points:   any number of: generation 4, lsn 8
+//!          11 request floors:  any number of: generation 4, lsn 8
+//!          12 server:          server id 16
 //! ```
+//!
+//! Version 1 lacks the kinds from 10 on and is else the same. It is read as such and written as version 2.
 //!
 //! An edit takes effect as a whole or not at all: a merge's inputs go and its outputs come in one, and what is
 //! committed together is one edit under one checksum. Were it several, a power cut could keep a later one and lose an
@@ -44,7 +49,9 @@ use crate::types::{Lsn, SlotId};
 pub(crate) const NAME: &str = "MANIFEST";
 /// The name under which a new one is written.
 pub(crate) const TEMPORARY_NAME: &str = "MANIFEST.new";
-const MAGIC: &[u8; 8] = b"RCMANI1\n";
+const MAGIC: &[u8; 8] = b"RCMANI2\n";
+/// The magic of version 1.
+const OLD_MAGIC: &[u8; 8] = b"RCMANI1\n";
 const HEADER_LEN: usize = 28;
 const EDIT_HEADER_LEN: usize = 8;
 /// The longest edit that is read, in bytes: a merge of a hundred thousand files.
@@ -71,6 +78,9 @@ pub(crate) enum Edit {
     SlotDropped(Generation),
     TombstoneFloor(Generation, Lsn),
     LastFile(FileId),
+    CommitPoints(Vec<(Generation, Lsn)>),
+    RequestFloors(Vec<(Generation, Lsn)>),
+    Server(u128),
     /// Several of the others, none within another.
     Together(Vec<Edit>),
     End,
@@ -93,6 +103,12 @@ impl Edit {
             }
             Self::LastFile(id) => put_u32s(out, 6, [id.0]),
             Self::End => out.push(9),
+            Self::CommitPoints(points) => put_points(out, 10, points),
+            Self::RequestFloors(floors) => put_points(out, 11, floors),
+            Self::Server(server) => {
+                out.push(12);
+                out.extend_from_slice(&server.to_le_bytes());
+            }
             Self::Together(edits) => {
                 out.push(TOGETHER);
                 for edit in edits {
@@ -138,6 +154,9 @@ impl Edit {
             5 => Self::TombstoneFloor(Generation(reader.u32()?), Lsn(reader.u64()?)),
             6 => Self::LastFile(FileId(reader.u32()?)),
             9 => Self::End,
+            10 => Self::CommitPoints(read_points(&mut reader)?),
+            11 => Self::RequestFloors(read_points(&mut reader)?),
+            12 => Self::Server(reader.u128()?),
             _ => return None,
         };
         reader.is_empty().then_some(edit)
@@ -149,6 +168,22 @@ fn put_u32s<const N: usize>(out: &mut Vec<u8>, tag: u8, numbers: [u32; N]) {
     out.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
 }
 
+fn put_points(out: &mut Vec<u8>, tag: u8, points: &[(Generation, Lsn)]) {
+    out.push(tag);
+    for (generation, lsn) in points {
+        out.extend_from_slice(&generation.0.to_le_bytes());
+        out.extend_from_slice(&lsn.0.to_le_bytes());
+    }
+}
+
+fn read_points(reader: &mut Reader<'_>) -> Option<Vec<(Generation, Lsn)>> {
+    let mut points = Vec::new();
+    while !reader.is_empty() {
+        points.push((Generation(reader.u32()?), Lsn(reader.u64()?)));
+    }
+    Some(points)
+}
+
 /// One slot, as the manifest knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotState {
@@ -156,6 +191,17 @@ pub(crate) struct SlotState {
     pub(crate) generation: Generation,
     pub(crate) is_live: bool,
     pub(crate) tombstone_floor: Lsn,
+    /// How far records are known to be committed; `None`: the slot is kept by this server alone.
+    pub(crate) commit_point: Option<Lsn>,
+    pub(crate) request_floor: Lsn,
+}
+
+impl SlotState {
+    /// Returns the slot as it begins, or ends.
+    fn new(generation: Generation, is_live: bool) -> Self {
+        let (tombstone_floor, commit_point, request_floor) = (Lsn(0), None, Lsn(0));
+        Self { generation, is_live, tombstone_floor, commit_point, request_floor }
+    }
 }
 
 /// What is alive.
@@ -166,6 +212,8 @@ pub(crate) struct State {
     pub(crate) growing: BTreeSet<FileId>,
     pub(crate) slots: BTreeMap<SlotId, SlotState>,
     pub(crate) last_file: FileId,
+    /// The id of the server that this store is; `None`: the store's own.
+    pub(crate) server: Option<u128>,
 }
 
 impl State {
@@ -189,24 +237,38 @@ impl State {
                 }
             }
             Edit::SlotCreated(generation) => {
-                let state =
-                    SlotState { generation: *generation, is_live: true, tombstone_floor: Lsn(0) };
-                self.slots.insert(generation.slot(), state);
+                self.slots.insert(generation.slot(), SlotState::new(*generation, true));
             }
             Edit::SlotDropped(generation) => {
-                let state =
-                    SlotState { generation: *generation, is_live: false, tombstone_floor: Lsn(0) };
-                self.slots.insert(generation.slot(), state);
+                self.slots.insert(generation.slot(), SlotState::new(*generation, false));
             }
             Edit::TombstoneFloor(generation, lsn) => {
-                let slot = self.slots.get_mut(&generation.slot());
-                if let Some(slot) = slot.filter(|slot| slot.generation == *generation) {
-                    slot.tombstone_floor = slot.tombstone_floor.max(*lsn);
+                self.of(*generation, |slot| slot.tombstone_floor = slot.tombstone_floor.max(*lsn));
+            }
+            Edit::CommitPoints(points) => {
+                for (generation, lsn) in points {
+                    self.of(*generation, |slot| {
+                        slot.commit_point = slot.commit_point.max(Some(*lsn));
+                    });
                 }
             }
+            Edit::RequestFloors(floors) => {
+                for (generation, lsn) in floors {
+                    self.of(*generation, |slot| slot.request_floor = slot.request_floor.max(*lsn));
+                }
+            }
+            Edit::Server(server) => self.server = Some(*server),
             Edit::LastFile(id) => self.last_file = self.last_file.max(*id),
             Edit::End => {}
             Edit::Together(edits) => edits.iter().for_each(|edit| self.apply(edit)),
+        }
+    }
+
+    /// Changes the slot of a living generation; an edit that names another comes too late and changes nothing.
+    fn of(&mut self, generation: Generation, change: impl FnOnce(&mut SlotState)) {
+        let slot = self.slots.get_mut(&generation.slot());
+        if let Some(slot) = slot.filter(|slot| slot.generation == generation && slot.is_live) {
+            change(slot);
         }
     }
 
@@ -232,7 +294,16 @@ impl State {
                 edits.push(Edit::SlotDropped(generation));
             }
         }
+        let points = self.points(|slot| slot.commit_point);
+        let floors = self.points(|slot| Some(slot.request_floor).filter(|floor| *floor > Lsn(0)));
+        edits.extend(Some(points).filter(|all| !all.is_empty()).map(Edit::CommitPoints));
+        edits.extend(Some(floors).filter(|all| !all.is_empty()).map(Edit::RequestFloors));
+        edits.extend(self.server.map(Edit::Server));
         edits
+    }
+
+    fn points(&self, of: impl Fn(&SlotState) -> Option<Lsn>) -> Vec<(Generation, Lsn)> {
+        self.slots.values().filter_map(|slot| Some((slot.generation, of(slot)?))).collect()
     }
 }
 
@@ -269,9 +340,9 @@ fn edit_crc(edit: &[u8], seed: Seed, offset: u64) -> u32 {
     hasher.finalize()
 }
 
-fn encode_header(store: u128) -> [u8; HEADER_LEN] {
+fn encode_header(magic: &[u8; 8], store: u128) -> [u8; HEADER_LEN] {
     let mut bytes = [0; HEADER_LEN];
-    put_at(&mut bytes, 0, MAGIC);
+    put_at(&mut bytes, 0, magic);
     put_at(&mut bytes, 8, &store.to_le_bytes());
     let crc = bytes.get(..24).map_or(0, crc32fast::hash);
     put_at(&mut bytes, 24, &crc.to_le_bytes());
@@ -291,9 +362,9 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(bytes: &[u8]) -> std::result::Result<Parsed, (usize, &'static str)> {
     let mut reader = Reader::new(bytes);
     let store = (|| {
-        reader.array::<8>().filter(|magic| magic == MAGIC)?;
+        let magic = reader.array::<8>().filter(|magic| [MAGIC, OLD_MAGIC].contains(&magic))?;
         let store = reader.u128()?;
-        reader.u32().filter(|_| bytes.starts_with(&encode_header(store)))?;
+        reader.u32().filter(|_| bytes.starts_with(&encode_header(&magic, store)))?;
         Some(store)
     })();
     let store = store.ok_or((0, "not a manifest of this version"))?;
@@ -409,7 +480,7 @@ pub(crate) fn load(folder: &Arc<dyn Disk>) -> Result<Parsed> {
 /// Returns the manifest that says `state`, and where its next edit goes.
 pub(crate) fn encode(store: u128, state: &State) -> (Vec<u8>, u64) {
     let seed = Seed::new(store, SEED_ID);
-    let mut bytes = encode_header(store).to_vec();
+    let mut bytes = encode_header(MAGIC, store).to_vec();
     for edit in state.edits() {
         let offset = bytes.len() as u64;
         push_edit(&edit, seed, offset, &mut bytes);
@@ -422,7 +493,7 @@ pub(crate) fn encode(store: u128, state: &State) -> (Vec<u8>, u64) {
 /// Returns a manifest of these payloads, with right checksums.
 #[cfg(any(test, feature = "sim"))]
 pub(crate) fn compose(store: u128, payloads: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = encode_header(store).to_vec();
+    let mut bytes = encode_header(MAGIC, store).to_vec();
     for payload in payloads {
         let offset = bytes.len() as u64;
         let mut edit = to_u32(payload.len()).to_le_bytes().to_vec();
@@ -471,11 +542,15 @@ mod tests {
             Edit::SlotCreated(slot(7, 1)),
             Edit::SlotDropped(slot(7, 1)),
             Edit::TombstoneFloor(slot(0, 1), Lsn(5)),
+            Edit::CommitPoints(vec![(slot(0, 1), Lsn(7)), (slot(7, 1), Lsn(8))]),
+            Edit::CommitPoints(vec![(slot(0, 1), Lsn(6))]),
+            Edit::RequestFloors(vec![(slot(0, 1), Lsn(4)), (slot(0, 2), Lsn(9))]),
+            Edit::Server(11),
             Edit::Merged { removed: vec![FileId(1)], added: vec![FileId(3)] },
         ] {
             state.apply(&edit);
         }
-        let mut bytes = encode_header(9).to_vec();
+        let mut bytes = encode_header(MAGIC, 9).to_vec();
         for edit in state.edits() {
             let offset = bytes.len() as u64;
             push_edit(&edit, Seed::new(9, SEED_ID), offset, &mut bytes);
@@ -489,7 +564,40 @@ mod tests {
         assert_eq!(state.files, [FileId(2), FileId(3), FileId(4)].into());
         assert_eq!(state.growing, [FileId(2), FileId(4)].into());
         assert_eq!(state.last_file, FileId(4));
+        let slot = state.slots.get(&SlotId::new(0).unwrap()).unwrap();
+        assert_eq!((slot.commit_point, slot.request_floor), (Some(Lsn(7)), Lsn(4)));
+        let dropped = state.slots.get(&SlotId::new(7).unwrap()).unwrap();
+        assert_eq!((dropped.commit_point, state.server), (None, Some(11)));
         assert_eq!(parse(&bytes), Ok(Parsed { store: 9, state, tail_len: 0 }));
+    }
+
+    #[test]
+    fn the_bytes_of_commit_points_request_floors_and_a_server_are_fixed() {
+        let points = vec![(Generation(0x0010_0002), Lsn::new(1, 3))];
+        let table: [(Edit, &str); 3] = [
+            (Edit::CommitPoints(points.clone()), "0a020010000300000000010000"),
+            (Edit::RequestFloors(points), "0b020010000300000000010000"),
+            (Edit::Server(5), "0c05000000000000000000000000000000"),
+        ];
+        for (edit, expected) in table {
+            let mut bytes = Vec::new();
+            edit.encode(&mut bytes);
+            let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(text, expected);
+            assert_eq!(Edit::parse(&bytes), Some(edit));
+        }
+    }
+
+    #[test]
+    fn a_manifest_of_version_1_is_read_and_one_of_an_unknown_version_refused() {
+        let edit = Edit::Begun(FileId(3));
+        for (magic, is_read) in [(MAGIC, true), (OLD_MAGIC, true), (b"RCMANI3\n", false)] {
+            let mut bytes = encode_header(magic, 9).to_vec();
+            push_edit(&edit, Seed::new(9, SEED_ID), HEADER_LEN as u64, &mut bytes);
+            let parsed = parse(&bytes).map(|parsed| parsed.state.last_file);
+            let refused = Err((0, "not a manifest of this version"));
+            assert_eq!(parsed, if is_read { Ok(FileId(3)) } else { refused });
+        }
     }
 
     #[test]
@@ -506,7 +614,7 @@ mod tests {
     #[test]
     fn damage_before_the_last_edit_is_an_error_with_its_place() {
         let (_, bytes) = sample();
-        let last_edit_len = EDIT_HEADER_LEN + 13;
+        let last_edit_len = EDIT_HEADER_LEN + 17;
         for at in 0..bytes.len() {
             let mut flipped = bytes.clone();
             flipped[at] ^= 0x20;

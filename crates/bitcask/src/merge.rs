@@ -1,8 +1,8 @@
 //! Merges: live records of files with many dead bytes are copied to new files, and the old files go.
 //!
 //! 1. **Choose** sealed files whose dead bytes make it worth while ([`choose`], a pure function).
-//! 2. **Copy** each record that the keydir points to into new files; nothing points to the copies yet. A failure
-//!    here throws the copies away and has changed nothing.
+//! 2. **Copy** each living record into new files; which those are, [`living`](crate::living) says. Nothing points to
+//!    the copies yet. A failure here throws the copies away and has changed nothing.
 //! 3. **Commit**: the new files are sealed and synced, so is the log, whose records made the inputs' dead ones dead;
 //!    then one manifest edit takes the old files out and the new ones in.
 //! 4. **Relocate**: each key that still points to an old record is pointed to its copy, one short lock each; a key that
@@ -11,12 +11,6 @@
 //! 5. The old files lose their names; readers that have them open read on.
 //!
 //! A crash before 3 leaves the old files, after it the new ones. Readers and writers are never stopped.
-//!
-//! A tombstone is left out when it is below its slot's floor and no older record of its key is in any file (R5).
-//! Both are known exactly: see the table's *stale* counts. Should a merge be given up half-way, the
-//! counts it took down may be too low, and no tombstone is left out until the next opening counts anew. The keydir
-//! keeps each until the merge is committed: a merge that is given up leaves it on disk, and a later merge that
-//! did not find it in the keydir would take it for dead, though the value it hides may still be in another file.
 //!
 //! Which files to take: Rosenblum and Ousterhout, *The Design and Implementation of a Log-Structured File System*,
 //! SOSP 1991, section 3.6 (greedy cleaning; the keys of a hash ring have no locality to exploit).
@@ -27,13 +21,10 @@ use std::sync::atomic::Ordering;
 use crate::config::MergeConfig;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId};
 use crate::error::{Error, Result};
-use crate::hint::Hint;
-use crate::keydir::{Entry, Generation};
+use crate::inner::Inner;
+use crate::living::{Copying, relocate};
 use crate::manifest::Edit;
-use crate::output::{Output, remove_file};
-use crate::record::{Head, Kind};
-use crate::scan::{Item, Scan};
-use crate::store::Inner;
+use crate::output::remove_file;
 
 /// Files merged at once, at most, so that a merge ends within sensible time.
 const INPUT_COUNT_MAX: usize = 16;
@@ -41,9 +32,6 @@ const INPUT_COUNT_MAX: usize = 16;
 const INPUT_DEAD_PERCENT: u64 = 20;
 /// A file below this part of a full one counts as small.
 const SMALL_PART: u64 = 8;
-
-/// Tombstones left out by one merge, at most: they are remembered until it is committed, 50 to 1,100 bytes each.
-const FREE_COUNT_MAX: usize = 100_000;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,13 +149,12 @@ fn has_space(store: &Inner, inputs: &[Arc<DataFile>]) -> bool {
 }
 
 fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
-    let mut output = Output::new(store, store.config.file_len_max);
-    let mut report = MergeReport::default();
-    let mut free = Vec::new();
+    let mut copying = Copying::new(store);
     let copied = inputs
         .iter()
-        .try_for_each(|input| copy_live(store, input, &mut output, &mut free, &mut report))
-        .and_then(|()| output.finish());
+        .try_for_each(|input| copying.copy_living(input))
+        .and_then(|()| copying.output.finish());
+    let Copying { output, free, copied_len, .. } = copying;
     let outputs = match copied {
         Ok(outputs) => outputs,
         Err(error) => {
@@ -175,6 +162,7 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
             return Err(error);
         }
     };
+    let mut report = MergeReport { copied_len, ..MergeReport::default() };
     // What dead records were overwritten with must survive a power cut before they go: under the policies that
     // do not wait for a sync it may not be durable yet.
     if !mutant!("inputs removed before the log is durable") {
@@ -185,7 +173,7 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     store.files.change(&[], &outputs);
     let relocated = outputs.iter().try_for_each(|file| relocate(store, file, &ids));
     store.health.poison_on_failure(relocated)?;
-    free.iter().for_each(|tombstone| forget(store, tombstone));
+    free.iter().for_each(|tombstone| tombstone.forget(store));
     store.files.change(&ids, &[]);
     for id in &ids {
         remove_file(&*store.disk, *id)?;
@@ -209,132 +197,6 @@ fn commit(store: &Inner, inputs: &[Arc<DataFile>], outputs: &[Arc<DataFile>]) ->
         }
     }
     store.health.poison_on_failure(committed)
-}
-
-/// Copies the records of `input` that the keydir points to.
-fn copy_live(
-    store: &Inner,
-    input: &Arc<DataFile>,
-    output: &mut Output<'_>,
-    free: &mut Vec<FreeTombstone>,
-    report: &mut MergeReport,
-) -> Result<()> {
-    let mut scan = Scan::new(input, input.data_end());
-    let mut paced_at = 0;
-    while let Some((at, item)) = scan.next()? {
-        let live = match item {
-            Item::Record(head) => judge(store, input.id, at, &head, free),
-            Item::Damage(_) if mutant!("merge drops what it cannot read") => None,
-            Item::Damage(_) => return Err(input.damaged(at, "record header")),
-        };
-        if let Some(live) = live {
-            let record = scan.record_bytes(at, live.record_len)?;
-            copy_one(input, at, &live, record, output)?;
-            report.copied_len += record.len() as u64;
-        }
-        let done_len = scan.offset() - paced_at;
-        if done_len >= 1 << 16 {
-            paced_at = scan.offset();
-            store.pace.take(done_len, store)?;
-        }
-    }
-    Ok(())
-}
-
-/// A record that goes on living.
-struct Live {
-    record_len: usize,
-    head_len: usize,
-    value_crc: u32,
-    lsn: crate::types::Lsn,
-}
-
-/// A tombstone that is not copied, because nobody needs it.
-struct FreeTombstone {
-    generation: Generation,
-    key: Box<[u8]>,
-    entry: Entry,
-}
-
-/// Decides whether a record is copied. A dead one is struck from the keydir's counts, a tombstone that nobody needs is
-/// noted in `free`.
-fn judge(
-    store: &Inner,
-    file: FileId,
-    offset: u64,
-    head: &Head<'_>,
-    free: &mut Vec<FreeTombstone>,
-) -> Option<Live> {
-    let hint = Hint::of_head(head, file, offset)?;
-    let hash = store.keydir.hash(head.key);
-    let mut slot = store.keydir.lock(head.generation.slot());
-    if slot.generation != Some(head.generation) {
-        return None;
-    }
-    if slot.table.find(hash, head.key) != Some(hint.entry) {
-        slot.table.forget_stale(hash, head.key);
-        return None;
-    }
-    let may_drop = head.kind == Kind::Delete
-        && free.len() < FREE_COUNT_MAX
-        && !store.counts_are_low.load(Ordering::Acquire);
-    if may_drop && slot.table.is_free_tombstone(hash, head.key, &hint.entry, slot.tombstone_floor) {
-        let key = head.key.into();
-        free.push(FreeTombstone { generation: head.generation, key, entry: hint.entry });
-        return None;
-    }
-    Some(Live {
-        record_len: head.record_len(),
-        head_len: head.len(),
-        value_crc: head.value_crc,
-        lsn: head.lsn,
-    })
-}
-
-fn copy_one(
-    input: &DataFile,
-    at: u64,
-    live: &Live,
-    record: &[u8],
-    output: &mut Output<'_>,
-) -> Result<()> {
-    let value = record.get(live.head_len..).unwrap_or_default();
-    if record.len() != live.record_len || crc32fast::hash(value) != live.value_crc {
-        // Copying it would give damaged bytes a good head in a new place; the file stays as it is.
-        return Err(input.damaged(at, "value checksum"));
-    }
-    output.copy(record, live.head_len, live.lsn)
-}
-
-/// Takes a tombstone that the merge left out of the keydir.
-fn forget(store: &Inner, tombstone: &FreeTombstone) {
-    let hash = store.keydir.hash(&tombstone.key);
-    let mut slot = store.keydir.lock(tombstone.generation.slot());
-    if slot.generation == Some(tombstone.generation) {
-        let hasher = store.keydir.hasher();
-        slot.table.remove_tombstone(hash, &tombstone.key, &tombstone.entry, hasher);
-    }
-}
-
-/// Points the keys of the finished `output` to it, where they still point to one of the `inputs`.
-fn relocate(store: &Inner, output: &Arc<DataFile>, inputs: &[FileId]) -> Result<()> {
-    let mut scan = Scan::new(output, output.data_end());
-    while let Some((at, item)) = scan.next()? {
-        let Item::Record(head) = item else { return Err(output.damaged(at, "fresh copy")) };
-        let Some(hint) = Hint::of_head(&head, output.id, at) else { continue };
-        let hash = store.keydir.hash(hint.key);
-        let mut slot = store.keydir.lock(hint.generation.slot());
-        if slot.generation != Some(hint.generation) {
-            continue;
-        }
-        let old = slot.table.relocate(hash, hint.key, inputs, &hint.entry);
-        drop(slot);
-        if let Some(old) = old {
-            output.add_live(hint.entry.live_len());
-            store.files.with(old.file, |file| file.sub_live(old.live_len()));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId, Footer};
 use crate::disk::Disk;
 use crate::error::{Context, Result};
+use crate::inner::Inner;
 use crate::record::{Head, stamp};
-use crate::store::Inner;
 use crate::types::Lsn;
 
 /// Bytes gathered before they are written.

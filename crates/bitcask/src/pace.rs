@@ -4,7 +4,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::store::Inner;
+use crate::inner::Inner;
 
 /// The longest wait in one go, so that closing the store is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);

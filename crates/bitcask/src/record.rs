@@ -25,6 +25,8 @@
 //! | delete | a tombstone; no value. A type of its own: no value can be mistaken for it |
 //! | mark | no key; its lsn field is an offset: the file was durable up to there when this was written |
 //! | lost | the newest record of this key was damaged; its value says in which file and where |
+//! | request | a request id alone, without key and value: a write that changes no key |
+//! | remembered | the same, left by a merge in place of a published record that was dropped (R24) |
 //!
 //! A mark precedes the first record appended after a sync. It tells recovery whether damage is corruption
 //! (before a marked offset) or a torn tail (after all of them): Alagappan et al., *Protocol-Aware Recovery*,
@@ -40,9 +42,10 @@ const EXPIRY_FLAG: u8 = 1;
 const REQUEST_FLAG: u8 = 2;
 const FLAGS: u8 = EXPIRY_FLAG | REQUEST_FLAG;
 const EXPIRY_LEN: usize = 8;
-const REQUEST_LEN: usize = 17;
+/// Length of a record that is a request id alone, in bytes.
+pub(crate) const REQUEST_RECORD_LEN: usize = HEADER_LEN + Request::LEN;
 /// The longest head (fixed header, extensions, key), in bytes: what is read before a length can be trusted.
-pub(crate) const HEAD_LEN_MAX: usize = HEADER_LEN + EXPIRY_LEN + REQUEST_LEN + u16::MAX as usize;
+pub(crate) const HEAD_LEN_MAX: usize = HEADER_LEN + EXPIRY_LEN + Request::LEN + u16::MAX as usize;
 /// The longest value a header may claim, in bytes; above [`Config::VALUE_LEN_CEILING`](crate::Config).
 const VALUE_LEN_CEILING: u32 = 1 << 27;
 
@@ -53,6 +56,8 @@ pub(crate) enum Kind {
     Delete = 2,
     Mark = 3,
     Lost = 4,
+    Request = 5,
+    Remembered = 6,
 }
 
 impl Kind {
@@ -62,7 +67,17 @@ impl Kind {
             2 => Some(Self::Delete),
             3 => Some(Self::Mark),
             4 => Some(Self::Lost),
+            5 => Some(Self::Request),
+            6 => Some(Self::Remembered),
             _ => None,
+        }
+    }
+
+    /// Returns whether a record of this kind is a request id and nothing else.
+    pub(crate) fn is_alone(self) -> bool {
+        match self {
+            Self::Request | Self::Remembered => true,
+            Self::Put | Self::Delete | Self::Mark | Self::Lost => false,
         }
     }
 }
@@ -123,13 +138,20 @@ impl<'a> Head<'a> {
         let kind = Kind::from_byte(reader.u8()?)?;
         let flags = reader.u8().filter(|flags| flags & !FLAGS == 0)?;
         let expires_at_ms = if flags & EXPIRY_FLAG == 0 { None } else { Some(reader.u64()?) };
-        let request = if flags & REQUEST_FLAG == 0 {
-            None
-        } else {
-            Some(Request { client: reader.u64()?, number: reader.u64()?, outcome: reader.u8()? })
-        };
+        let has_request = flags & REQUEST_FLAG != 0;
+        let request = if has_request { Some(Request::read(&mut reader)?) } else { None };
         let key = reader.bytes(key_len)?;
-        Some(Self { kind, generation, lsn, key, expires_at_ms, request, value_len, value_crc })
+        let is_request_only = flags == REQUEST_FLAG && key_len == 0 && value_len == 0;
+        (is_request_only || !kind.is_alone()).then_some(Self {
+            kind,
+            generation,
+            lsn,
+            key,
+            expires_at_ms,
+            request,
+            value_len,
+            value_crc,
+        })
     }
 
     fn flags(&self) -> u8 {
@@ -168,20 +190,25 @@ impl<'a> Head<'a> {
             out.extend_from_slice(&end_ms.to_le_bytes());
         }
         if let Some(request) = self.request {
-            out.extend_from_slice(&request.client.to_le_bytes());
-            out.extend_from_slice(&request.number.to_le_bytes());
-            out.push(request.outcome);
+            out.extend_from_slice(&request.encode());
         }
         out.extend_from_slice(self.key);
         out.extend_from_slice(value);
     }
 
     /// Returns the head of `write` in its slot's `generation`, and the value.
+    ///
+    /// # Panics
+    /// When a write of a request id alone has none, or has a key or an end in time.
     pub(crate) fn of_write(write: &Write<'a>, generation: Generation) -> (Self, &'a [u8]) {
         let (kind, value) = match write.op {
             Op::Put(value) => (Kind::Put, value),
             Op::Delete => (Kind::Delete, &[][..]),
+            Op::Request => (Kind::Request, &[][..]),
         };
+        let is_request_only =
+            write.request.is_some() && write.key.is_empty() && write.expires_at_ms.is_none();
+        assert!(is_request_only || !kind.is_alone(), "a request id alone is all that it has");
         let head = Self {
             kind,
             generation,
@@ -197,10 +224,19 @@ impl<'a> Head<'a> {
 
     /// Returns the mark that says the file was durable up to the offset `upto`.
     pub(crate) fn mark(upto: u64) -> Self {
-        let lsn = Lsn(upto);
-        let (generation, value_crc) = (Generation(0), crc32fast::hash(&[]));
+        Self::bare(Kind::Mark, Generation(0), Lsn(upto))
+    }
+
+    /// Returns the head of what is left of a dropped record that carried a client's newest request.
+    pub(crate) fn remembered(request: Request, generation: Generation, lsn: Lsn) -> Self {
+        Self { request: Some(request), ..Self::bare(Kind::Remembered, generation, lsn) }
+    }
+
+    /// Returns a head without key, value and extensions.
+    fn bare(kind: Kind, generation: Generation, lsn: Lsn) -> Self {
+        let value_crc = crc32fast::hash(&[]);
         Self {
-            kind: Kind::Mark,
+            kind,
             generation,
             lsn,
             key: &[],
@@ -215,14 +251,14 @@ impl<'a> Head<'a> {
 /// Returns the length of a head with these flags and a key of this length, in bytes.
 pub(crate) fn head_len(flags: u8, key_len: usize) -> usize {
     let expiry_len = if flags & EXPIRY_FLAG == 0 { 0 } else { EXPIRY_LEN };
-    let request_len = if flags & REQUEST_FLAG == 0 { 0 } else { REQUEST_LEN };
+    let request_len = if flags & REQUEST_FLAG == 0 { 0 } else { Request::LEN };
     HEADER_LEN + expiry_len + request_len + key_len
 }
 
 /// Returns whether `bytes` can begin a record at all: a cheap sieve before the checksum, for searches.
 pub(crate) fn is_plausible(bytes: &[u8]) -> bool {
     let kind_and_flags = bytes.get(HEADER_LEN - 2..HEADER_LEN);
-    matches!(kind_and_flags, Some(&[kind @ 1..=4, flags]) if kind > 0 && flags & !FLAGS == 0)
+    matches!(kind_and_flags, Some(&[kind @ 1..=6, flags]) if kind > 0 && flags & !FLAGS == 0)
 }
 
 /// Closes the header crc of the record at the start of `bytes`, whose head has `head_len` bytes, for `offset`.
@@ -273,6 +309,31 @@ mod tests {
         let bytes = encoded(&head, value, Seed::new(1, 1), 32);
         let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(&text[16..], "0100000000010000010010000100000001000100".to_owned() + "6b76");
+    }
+
+    #[test]
+    fn the_bytes_of_a_request_alone_are_fixed_and_it_has_neither_key_nor_value() {
+        let request = Request { client: 7, number: 8, outcome: 1 };
+        let head = Head::remembered(request, Generation(0x0010_0001), Lsn::new(1, 1));
+        let bytes = encoded(&head, b"", Seed::new(1, 1), 32);
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let rest = "0700000000000000080000000000000001";
+        assert_eq!(&text[16..], "0100000000010000010010000000000000000602".to_owned() + rest);
+        assert_eq!(bytes.len(), REQUEST_RECORD_LEN);
+        assert!(is_plausible(&bytes));
+        let seed = Seed::new(1, 1);
+        for kind in [Kind::Request, Kind::Remembered] {
+            let good = Head { kind, ..head };
+            assert_eq!(Head::parse(&encoded(&good, b"", seed, 32), seed, 32), Some(good));
+            for bad in [
+                Head { key: b"k", ..good },
+                Head { value_len: 1, ..good },
+                Head { expires_at_ms: Some(1), ..good },
+                Head { request: None, ..good },
+            ] {
+                assert_eq!(Head::parse(&encoded(&bad, b"v", seed, 32), seed, 32), None);
+            }
+        }
     }
 
     #[test]

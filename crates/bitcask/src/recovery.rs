@@ -12,6 +12,7 @@
 //!   and nothing is corrupt, the same bytes are written again in place: a full disk must not keep a store
 //!   from opening.
 //! * The order in which records are met does not matter: the highest lsn wins (R1).
+//! * Where a slot has a commit point, records above it become pending instead of visible (R2).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,12 +23,12 @@ use std::thread;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId, Footer};
 use crate::error::{Context, Error, Result};
 use crate::hint::{self, Hint};
+use crate::inner::Inner;
 use crate::keydir;
 use crate::manifest::Edit;
 use crate::output::{Output, remove_file};
 use crate::record::{Head, Kind};
 use crate::scan::{Item, Scan};
-use crate::store::Inner;
 
 /// Threads that read data files at opening, at most; more only wait for the same disk.
 const THREAD_COUNT_MAX: usize = 4;
@@ -208,7 +209,7 @@ fn load(store: &Inner, file: &Arc<DataFile>, footer: &Footer) -> Result<Recovery
     }
     let mut count = 0;
     let visit = &mut |hint: &Hint<'_>| {
-        store.offer(hint, file);
+        store.load(hint, file);
         count += 1;
     };
     if hint::read(&store.disk, store.id, file, footer, visit).is_ok() {
@@ -221,7 +222,7 @@ fn load(store: &Inner, file: &Arc<DataFile>, footer: &Footer) -> Result<Recovery
             Item::Record(head) => {
                 recovery.record_count += 1;
                 if let Some(hint) = Hint::of_head(&head, file.id, at) {
-                    store.offer(&hint, file);
+                    store.load(&hint, file);
                 }
             }
             Item::Damage(_) if mutant!("twenty errors a file") && recovery.damage.len() >= 20 => {

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::keydir::Slot;
-use crate::store::Inner;
+use crate::inner::Inner;
 use crate::types::{Lsn, SlotId};
 
 /// Figures of a store.
@@ -17,6 +16,14 @@ pub struct Stats {
     pub tombstone_count: usize,
     /// Bytes of the records that the keydir points to.
     pub live_len: u64,
+    /// Records that are in the log and not published, and kept as pending.
+    pub pending_count: usize,
+    /// Their bytes.
+    pub pending_len: u64,
+    /// Clients whose newest request is remembered, in all slots.
+    pub request_count: usize,
+    /// Bytes of records that hold a request and nothing else.
+    pub request_len: u64,
     /// Bytes of records that nothing points to any more.
     pub dead_len: u64,
     /// Bytes of all data files.
@@ -25,7 +32,7 @@ pub struct Stats {
     pub file_count: usize,
     /// Data files with bytes that cannot be read.
     pub damaged_file_count: usize,
-    /// Bytes of memory that the keydir holds.
+    /// Bytes of memory that the keydir holds, pending records and requests among it.
     pub keydir_len: usize,
     /// Bytes of memory that records read lately hold.
     pub cache_len: usize,
@@ -54,7 +61,11 @@ impl Stats {
             stats.key_count += slot.table.key_count();
             stats.tombstone_count += slot.table.tombstone_count();
             stats.live_len += slot.table.live_len();
-            stats.keydir_len += slot.table.memory_len() + size_of::<Slot>();
+            stats.pending_count += slot.pending.count();
+            stats.pending_len += slot.pending.record_len();
+            stats.request_count += slot.requests.count();
+            stats.request_len += slot.requests.record_len();
+            stats.keydir_len += slot.memory_len();
             stats.cache_len += slot.recent.memory_len();
         }
         for file in store.files.all() {
@@ -80,6 +91,10 @@ pub struct SlotStats {
     pub highest_lsn: Lsn,
     /// The lsn below which tombstones may be gone.
     pub tombstone_floor: Lsn,
+    /// Records that are kept as pending.
+    pub pending_count: usize,
+    /// Clients whose newest request is remembered.
+    pub request_count: usize,
 }
 
 impl SlotStats {
@@ -92,6 +107,8 @@ impl SlotStats {
             live_len: slot.table.live_len(),
             highest_lsn: slot.table.highest(),
             tombstone_floor: slot.tombstone_floor,
+            pending_count: slot.pending.count(),
+            request_count: slot.requests.count(),
         })
     }
 }

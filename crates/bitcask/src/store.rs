@@ -1,38 +1,37 @@
 //! The store: what callers see, put together from the parts.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use crate::backup::{self, BackupReport};
 use crate::batch::{Appended, Batch, Prepared};
 use crate::codec::{to_u32, to_usize};
+use crate::commit_point;
 use crate::config::{Config, SyncPolicy};
-use crate::data_file::DataFile;
-use crate::disk::{Disk, DiskLock, RealDisk};
+use crate::disk::{Disk, RealDisk};
 use crate::durability::Durability;
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
 use crate::health::Health;
-use crate::hint::Hint;
-use crate::keydir::{Entry, Generation, Keydir, Published, Table};
-use crate::log::{Around, Log};
+use crate::inner::{Counters, Inner, now_ms};
+use crate::keydir::{CommitPoint, Entry, Keydir};
+use crate::log::Log;
 use crate::maintain::{self, Background};
-use crate::manifest::{Edit, Manifest};
+use crate::manifest::Manifest;
 use crate::merge::{self, MergeReport};
 use crate::pace::Pace;
-use crate::record::{Head, Kind};
+use crate::record::Head;
 use crate::recovery::{self, Recovery};
 use crate::stats::{SlotStats, Stats};
-use crate::types::{Lsn, Op, Position, Request, SLOT_COUNT, SlotId, Write};
-use crate::walk::{Page, Records};
+use crate::types::{Lsn, Op, Position, Request, SlotId, Write};
+use crate::walk::{self, Page, Record, Records};
 
 /// The name of the file that is locked while a store is open.
 pub(crate) const LOCK_NAME: &str = "LOCK";
 /// How often a record is looked up again because a merge moved it in between. Each merge moves a record once, so
 /// this many in the time of one read cannot be.
-const MOVED_COUNT_MAX: usize = 64;
+pub(crate) const MOVED_COUNT_MAX: usize = 64;
 /// The most bytes one batch may have, so that offsets stay within 32 bits.
 const BATCH_LEN_MAX: usize = 1 << 30;
 
@@ -62,146 +61,13 @@ pub struct EntryInfo {
     pub record_len: u32,
 }
 
-/// Things counted since the store was opened.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) merges: AtomicU64,
-    pub(crate) merges_failed: AtomicU64,
-    pub(crate) merged_len: AtomicU64,
-}
-
-/// The parts of an open store.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) config: Config,
-    pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) id: u128,
-    pub(crate) keydir: Keydir,
-    pub(crate) files: Files,
-    pub(crate) log: Log,
-    pub(crate) durability: Durability,
-    pub(crate) health: Health,
-    pub(crate) counters: Counters,
-    pub(crate) pace: Pace,
-    pub(crate) background: Background,
-    /// A merge was given up half-way: counts of older records may be too low until the next opening.
-    pub(crate) counts_are_low: AtomicBool,
-    /// Tables of dropped slots, whose bytes are still to be counted as dead.
-    pub(crate) dropped: Mutex<Vec<Table>>,
-    manifest: Mutex<Manifest>,
-    merging: Mutex<()>,
-    _lock: Box<dyn DiskLock>,
-}
-
-impl Inner {
-    pub(crate) fn lock_manifest(&self) -> MutexGuard<'_, Manifest> {
-        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn lock_merging(&self) -> MutexGuard<'_, ()> {
-        self.merging.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn around(&self) -> Around<'_> {
-        Around {
-            config: &self.config,
-            disk: &self.disk,
-            files: &self.files,
-            manifest: &self.manifest,
-            durability: &self.durability,
-            health: &self.health,
-        }
-    }
-
-    /// Creates a data file that the manifest does not know yet.
-    pub(crate) fn create_data_file(&self) -> Result<DataFile> {
-        DataFile::create(&self.disk, self.id, self.files.next_id())
-    }
-
-    /// Offers a record to the keydir; the highest lsn of its key wins (R1).
-    pub(crate) fn offer(&self, hint: &Hint<'_>, file: &DataFile) {
-        let hash = self.keydir.hash(hint.key);
-        let mut slot = self.keydir.lock(hint.generation.slot());
-        if slot.generation != Some(hint.generation) {
-            return;
-        }
-        let published = slot.table.publish(hash, hint.key, &hint.entry, self.keydir.hasher());
-        if let Published::Replaced(_) = published {
-            slot.recent.forget(hash);
-        }
-        drop(slot);
-        match published {
-            Published::Inserted => file.add_live(hint.entry.live_len()),
-            Published::Outdated => {}
-            Published::Replaced(old) => {
-                file.add_live(hint.entry.live_len());
-                if old.file == file.id {
-                    file.sub_live(old.live_len());
-                } else {
-                    self.files.with(old.file, |file| file.sub_live(old.live_len()));
-                }
-            }
-        }
-    }
-
-    /// Keeps the record of `key` at the front of `buf` in memory, if it is still the newest: it was read at `entry`.
-    fn keep_recent(&self, slot: SlotId, hash: u64, key: &[u8], entry: &Entry, buf: &[u8]) {
-        let record = buf.get(..entry.record_len as usize).unwrap_or_default();
-        let len_max = self.config.cache_len / usize::from(SLOT_COUNT);
-        let mut slot = self.keydir.lock(slot);
-        // What was merged meanwhile is kept by the next read.
-        if slot.table.find(hash, key) == Some(*entry) {
-            slot.recent.keep(hash, record, len_max);
-        }
-    }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.background.is_stopping()
-    }
-
-    /// Returns whether dead bytes have passed twice the trigger of merges, or the disk is full.
-    pub(crate) fn is_short_of_space(&self) -> bool {
-        let (len, dead_len) = self.files.all().iter().fold((0, 0), |(len, dead_len), file| {
-            (len + file.data_end(), dead_len + file.dead_len())
-        });
-        let trigger = 2 * u64::from(self.config.merge.dead_percent);
-        self.log.is_full() || dead_len * 100 > len * trigger.min(90)
-    }
-
-    /// Reads a record where `entry` says it is; `None` when a merge took the file away meanwhile.
-    pub(crate) fn read<'b>(
-        &self,
-        entry: &Entry,
-        buf: &'b mut Vec<u8>,
-    ) -> Option<Result<(Head<'b>, &'b [u8])>> {
-        let offset = u64::from(entry.offset);
-        self.files.with(entry.file, |file| {
-            let (head, value) = file.read_record(offset, entry.record_len as usize, buf)?;
-            match head.kind {
-                Kind::Put | Kind::Delete => Ok((head, value)),
-                Kind::Lost => {
-                    let what = "the newest record of this key was damaged";
-                    Err(Error::Corrupt { path: file.path(), offset, what })
-                }
-                Kind::Mark => Err(file.damaged(offset, "a mark where a record should be")),
-            }
-        })
-    }
-}
-
-/// Returns the time, in milliseconds since 1970-01-01 UTC.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// An open store. Clones are handles to the same one.
 ///
 /// When the last is dropped, background threads end; the file that grows stays unsealed, which the next opening puts
 /// right. [`close`](Store::close) leaves nothing to put right.
 #[derive(Clone, Debug)]
 pub struct Store {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     _threads: Arc<maintain::Threads>,
 }
 
@@ -237,6 +103,8 @@ impl Store {
             let mut slot = keydir.lock(*slot);
             slot.generation = state.is_live.then_some(state.generation);
             slot.tombstone_floor = state.tombstone_floor;
+            slot.commit_point = state.commit_point.map(CommitPoint::kept);
+            slot.requests.raise_floor(state.request_floor);
         }
         let inner = Arc::new(Inner {
             config,
@@ -271,91 +139,6 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
-    }
-
-    /// Returns whether the slot is here.
-    #[must_use]
-    pub fn has_slot(&self, slot: SlotId) -> bool {
-        self.inner.keydir.generation(slot).is_some()
-    }
-
-    /// Creates the slots that are not here, empty, durably, in one step.
-    ///
-    /// # Errors
-    /// `Full`, `Poisoned`, `Closed`: nothing was done. `Io`.
-    pub fn create_slots(&self, slots: &[SlotId]) -> Result<()> {
-        self.inner.health.check()?;
-        let mut manifest = self.inner.lock_manifest();
-        let generations: Vec<_> = slots
-            .iter()
-            .filter(|slot| !self.has_slot(**slot))
-            .map(|slot| {
-                let last = manifest.state.slots.get(slot);
-                Generation::new(*slot, last.map_or(0, |state| state.generation.life()) + 1)
-            })
-            .collect();
-        let edits: Vec<_> = generations.iter().map(|new| Edit::SlotCreated(*new)).collect();
-        if edits.is_empty() {
-            return Ok(());
-        }
-        self.inner.health.poison_on_failure(manifest.commit(&edits))?;
-        for generation in generations {
-            let mut slot = self.inner.keydir.lock(generation.slot());
-            slot.generation = Some(generation);
-            slot.tombstone_floor = Lsn(0);
-        }
-        Ok(())
-    }
-
-    /// Drops the slot with all its records, durably, in constant time (R6). Taking it again starts empty.
-    ///
-    /// # Errors
-    /// `NoSlot`, `Full`, `Poisoned`, `Closed`: nothing was done. `Io`.
-    pub fn drop_slot(&self, slot: SlotId) -> Result<()> {
-        self.inner.health.check()?;
-        let mut manifest = self.inner.lock_manifest();
-        let Some(generation) = self.inner.keydir.generation(slot) else {
-            return Err(Error::NoSlot { slot });
-        };
-        let committed = manifest.commit(&[Edit::SlotDropped(generation)]);
-        self.inner.health.poison_on_failure(committed)?;
-        let mut slot = self.inner.keydir.lock(slot);
-        slot.generation = None;
-        slot.recent = Default::default();
-        let table = std::mem::take(&mut slot.table);
-        drop(slot);
-        self.inner.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(table);
-        self.inner.background.wake();
-        Ok(())
-    }
-
-    /// Promises that no record of the slot below `floor` is still to come: none is appended and not published, and none
-    /// will be appended. Merges may then drop tombstones below it (R5). A floor never falls.
-    ///
-    /// # Errors
-    /// `NoSlot`, `Full`, `Poisoned`, `Closed`: nothing was done. `Io`.
-    pub fn set_tombstone_floors(&self, floors: &[(SlotId, Lsn)]) -> Result<()> {
-        self.inner.health.check()?;
-        let mut manifest = self.inner.lock_manifest();
-        let mut edits = Vec::new();
-        for (slot, floor) in floors {
-            let locked = self.inner.keydir.lock(*slot);
-            let Some(generation) = locked.generation else {
-                return Err(Error::NoSlot { slot: *slot });
-            };
-            if *floor > locked.tombstone_floor {
-                edits.push(Edit::TombstoneFloor(generation, *floor));
-            }
-        }
-        if edits.is_empty() {
-            return Ok(());
-        }
-        self.inner.health.poison_on_failure(manifest.commit(&edits))?;
-        for (slot, floor) in floors {
-            let mut slot = self.inner.keydir.lock(*slot);
-            slot.tombstone_floor = slot.tombstone_floor.max(*floor);
-        }
-        Ok(())
     }
 
     /// Appends `writes` with one write to the file. They are not visible before [`publish`](Self::publish), and not
@@ -406,7 +189,7 @@ impl Store {
         for write in writes {
             let value_len = match write.op {
                 Op::Put(value) => value.len(),
-                Op::Delete => 0,
+                Op::Delete | Op::Request => 0,
             };
             total_len = total_len.saturating_add(write.key.len()).saturating_add(value_len);
             for (what, len, max) in [
@@ -426,7 +209,7 @@ impl Store {
     /// waited for whatever makes them committed.
     pub fn publish(&self, appended: Appended) {
         for hint in appended.hints() {
-            self.inner.offer(&hint, &appended.file);
+            self.inner.publish(&hint, &appended.file);
         }
         appended.file.sub_unpublished(appended.count() as u64);
     }
@@ -450,6 +233,12 @@ impl Store {
     /// `Io`: the sync failed, and the store takes no more writes. `Poisoned`: it failed earlier.
     pub fn sync(&self) -> Result<Position> {
         self.inner.durability.sync(&self.inner.health)
+    }
+
+    /// Returns how far the log goes.
+    #[must_use]
+    pub fn appended(&self) -> Position {
+        self.inner.durability.appended()
     }
 
     /// Returns how far the log is durable.
@@ -557,6 +346,14 @@ impl Store {
         }
     }
 
+    /// Reads the newest published record of `key` as it stands: a tombstone too, and a value whose time is over.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn record(&self, slot: SlotId, key: &[u8]) -> Result<Option<Record>> {
+        walk::newest(&self.inner, slot, key)
+    }
+
     /// Returns the newest records of the slot's keys whose lsn is above `above`, tombstones among them, in no promised
     /// order and in bounded memory. What is written while the walk goes on may or may not be met.
     ///
@@ -575,13 +372,13 @@ impl Store {
     /// # Errors
     /// `NoSlot`.
     pub fn page(&self, slot: SlotId, above: Lsn, count_max: usize, len_max: usize) -> Result<Page> {
-        crate::walk::page(&self.inner, slot, above, count_max, len_max)
+        walk::page(&self.inner, slot, above, count_max, len_max)
     }
 
-    /// Returns the highest lsn of all records published or found at opening.
+    /// Returns the highest lsn of all records published, pending or found at opening.
     #[must_use]
     pub fn highest_lsn(&self) -> Lsn {
-        let highest = SlotId::all().map(|slot| self.inner.keydir.lock(slot).table.highest()).max();
+        let highest = SlotId::all().map(|slot| self.inner.keydir.lock(slot).highest()).max();
         highest.unwrap_or_default()
     }
 
@@ -598,7 +395,9 @@ impl Store {
     /// # Errors
     /// As [`merge`](Self::merge).
     pub fn maintain(&self) -> Result<()> {
-        maintain::run(&self.inner)
+        let kept = self.persist_commit_points();
+        // A full disk that has no room for commit points needs its merges all the more.
+        maintain::run(&self.inner).and(kept)
     }
 
     /// Makes a copy of the store, as it is now, in the new folder `to`, by hard links, while writes go on.
@@ -607,6 +406,12 @@ impl Store {
     /// `Io`, when the folder is not empty or lies on another file system among others. What was begun is left there.
     pub fn backup(&self, to: &Path) -> Result<BackupReport> {
         backup::run(&self.inner, to)
+    }
+
+    /// Returns whether the last append that looked at the free space found too little for puts.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.inner.log.is_full()
     }
 
     /// Returns the store's figures.
@@ -637,10 +442,12 @@ impl Store {
         }
         self.inner.background.stop();
         self.inner.pace.stop();
-        match self.inner.health.cause() {
-            Some(cause) => Err(Error::Poisoned { cause: cause.to_owned() }),
-            None => self.inner.log.seal(&self.inner.around()),
+        if let Some(cause) = self.inner.health.cause() {
+            return Err(Error::Poisoned { cause: cause.to_owned() });
         }
+        let points = commit_point::changed(&self.inner);
+        self.inner.log.seal(&self.inner.around())?;
+        commit_point::keep(&self.inner, &points)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::codec::{Reader, put_at};
+
 /// Number of slots a store can hold.
 pub const SLOT_COUNT: u16 = 4096;
 
@@ -82,6 +84,24 @@ pub struct Request {
     pub outcome: u8,
 }
 
+impl Request {
+    /// Length of the bytes of a request id.
+    pub(crate) const LEN: usize = 17;
+
+    /// Returns the request as it stands in files: client 8, number 8, outcome 1.
+    pub(crate) fn encode(&self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        put_at(&mut bytes, 0, &self.client.to_le_bytes());
+        put_at(&mut bytes, 8, &self.number.to_le_bytes());
+        put_at(&mut bytes, 16, &[self.outcome]);
+        bytes
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(Self { client: reader.u64()?, number: reader.u64()?, outcome: reader.u8()? })
+    }
+}
+
 /// What a write does to its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op<'a> {
@@ -89,6 +109,8 @@ pub enum Op<'a> {
     Put(&'a [u8]),
     /// Leaves a tombstone.
     Delete,
+    /// Changes no key: only the request id is kept (R24). The write has an empty key, a request, and no expiry.
+    Request,
 }
 
 /// One write, as handed to [`Store::append`](crate::Store::append).
@@ -98,7 +120,7 @@ pub struct Write<'a> {
     pub slot: SlotId,
     /// Its place in the slot's order.
     pub lsn: Lsn,
-    /// The key, 1 byte or more.
+    /// The key, 1 byte or more; empty for a request alone.
     pub key: &'a [u8],
     /// What happens to it.
     pub op: Op<'a>,
@@ -122,10 +144,19 @@ impl<'a> Write<'a> {
     }
 }
 
+impl Write<'static> {
+    /// Returns a write that leaves a request id and changes no key.
+    #[must_use]
+    pub fn request(slot: SlotId, lsn: Lsn, request: Request) -> Self {
+        let request = Some(request);
+        Self { slot, lsn, key: &[], op: Op::Request, expires_at_ms: None, request }
+    }
+}
+
 /// A point in the stream of appended bytes since the store was opened: everything before it was appended
 /// earlier. Positions of different openings cannot be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position(pub(crate) u64);
+pub struct Position(pub u64);
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::inner::Inner;
 use crate::keydir::{Entry, Generation};
-use crate::store::Inner;
+use crate::record::Head;
 use crate::types::{Lsn, Request, SlotId};
 
 /// Entries looked at under one lock.
@@ -78,13 +79,9 @@ fn read(
 ) -> Option<Result<Record>> {
     loop {
         if let Some(read) = store.read(&entry, buf) {
-            return Some(read.map(|(head, value)| Record {
-                key: head.key.to_vec(),
-                lsn: head.lsn,
-                value: (!entry.is_tombstone).then(|| value.to_vec()),
-                expires_at_ms: head.expires_at_ms,
-                request: head.request,
-            }));
+            return Some(
+                read.and_then(|(head, value)| record_of(store, key, &entry, &head, value)),
+            );
         }
         // A merge moved it.
         let hash = store.keydir.hash(key);
@@ -92,6 +89,38 @@ fn read(
         slot.generation.filter(|living| *living == generation)?;
         entry = slot.table.find(hash, key)?;
     }
+}
+
+/// Returns the record that was read at `entry`, if it is the one of this key and lsn.
+pub(crate) fn record_of(
+    store: &Inner,
+    key: &[u8],
+    entry: &Entry,
+    head: &Head<'_>,
+    value: &[u8],
+) -> Result<Record> {
+    if head.key != key || head.lsn != entry.lsn {
+        let path = store.disk.path().join(entry.file.data_name());
+        let (offset, what) = (u64::from(entry.offset), "another record than expected");
+        return Err(Error::Corrupt { path, offset, what });
+    }
+    Ok(Record {
+        key: head.key.to_vec(),
+        lsn: head.lsn,
+        value: (!entry.is_tombstone).then(|| value.to_vec()),
+        expires_at_ms: head.expires_at_ms,
+        request: head.request,
+    })
+}
+
+/// Reads the newest published record of `key`, a tombstone among them, whether its time is over or not.
+pub(crate) fn newest(store: &Inner, slot: SlotId, key: &[u8]) -> Result<Option<Record>> {
+    let hash = store.keydir.hash(key);
+    let locked = store.keydir.lock(slot);
+    let Some(generation) = locked.generation else { return Err(Error::NoSlot { slot }) };
+    let Some(entry) = locked.table.find(hash, key) else { return Ok(None) };
+    drop(locked);
+    read(store, generation, key, entry, &mut Vec::new()).transpose()
 }
 
 /// A page of a slot's records, in the order of their lsns.
@@ -120,7 +149,6 @@ pub(crate) fn page(
             break;
         }
         match read(store, generation, &key, entry, &mut buf) {
-            // Where it was overwritten meanwhile, the newer record stands in its place, and comes again by its own lsn.
             Some(Ok(record)) => page.records.push(record),
             Some(Err(error)) => page.unreadable.push(error),
             None => {}
@@ -128,6 +156,10 @@ pub(crate) fn page(
         len += entry.record_len as usize;
         page.next = Some(entry.lsn);
     }
+    // Where a record was overwritten meanwhile and merged away, the newer one stands in its place. Above the page's end it
+    // comes again; below, it would be missed, and takes its own place in the order.
+    page.records.retain(|record| Some(record.lsn) <= page.next);
+    page.records.sort_by_key(|record| record.lsn);
     Ok(page)
 }
 

@@ -7,7 +7,9 @@
 //! generation is the living one. So a dropped slot's records are dead at once and for good (R6), also
 //! when the slot is taken again.
 
+mod pending;
 mod recent;
+mod requests;
 mod table;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +19,9 @@ use std::hash::BuildHasher;
 
 use crate::codec::to_usize;
 use crate::types::{Lsn, SLOT_COUNT, SlotId};
+pub(crate) use pending::{Pending, PendingTable};
 use recent::Recent;
+pub(crate) use requests::{Place, Requests};
 pub(crate) use table::{ENTRY_LEN, Entry, Published, Table};
 
 /// One life of one slot: the slot's number in the high 12 bits, the number of its life, from 1, in the low 20.
@@ -53,9 +57,60 @@ pub(crate) struct Slot {
     pub(crate) generation: Option<Generation>,
     /// The lsn below which tombstones may be gone (R5).
     pub(crate) tombstone_floor: Lsn,
+    /// How far records are known to be committed; `None`: the slot is kept by this server alone.
+    pub(crate) commit_point: Option<CommitPoint>,
     pub(crate) table: Table,
+    /// Records that are in the log and not published.
+    pub(crate) pending: PendingTable,
+    /// The newest published request of each client.
+    pub(crate) requests: Requests,
     /// Records read lately; each is the one that the table points to.
     pub(crate) recent: Recent,
+}
+
+/// A slot's commit point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitPoint {
+    /// As it was told.
+    pub(crate) noted: Lsn,
+    /// As the manifest has it, if it has one.
+    pub(crate) kept: Option<Lsn>,
+}
+
+impl CommitPoint {
+    /// Returns the commit point that the manifest has.
+    pub(crate) fn kept(lsn: Lsn) -> Self {
+        Self { noted: lsn, kept: Some(lsn) }
+    }
+}
+
+impl Slot {
+    /// Returns the lsn below which a tombstone may go once no older record of its key is in any file: no record below it
+    /// is still to come, nor is one pending, which after a restart may lie below the tombstone floor.
+    pub(crate) fn free_below(&self) -> Lsn {
+        let lowest =
+            self.pending.lowest().filter(|_| !mutant!("tombstone dropped over a pending record"));
+        lowest.map_or(self.tombstone_floor, |lowest| lowest.min(self.tombstone_floor))
+    }
+
+    /// Returns whether a record found at opening is to wait for its commit.
+    pub(crate) fn is_above_commit_point(&self, lsn: Lsn) -> bool {
+        self.commit_point.is_some_and(|point| lsn > point.noted)
+            && !mutant!("pending record published at opening")
+    }
+
+    /// Returns the highest lsn of all records published, pending or found at opening.
+    pub(crate) fn highest(&self) -> Lsn {
+        self.table.highest().max(self.pending.highest().unwrap_or_default())
+    }
+
+    /// Returns the bytes of memory that the slot's keys, pending records and requests hold.
+    pub(crate) fn memory_len(&self) -> usize {
+        size_of::<Self>()
+            + self.table.memory_len()
+            + self.pending.memory_len()
+            + self.requests.memory_len()
+    }
 }
 
 /// The slots of the keydir, each behind its own lock.

@@ -162,6 +162,11 @@ impl Table {
         }
     }
 
+    /// Notes the lsn of a record that has no key.
+    pub(crate) fn note_lsn(&mut self, lsn: Lsn) {
+        self.highest = self.highest.max(lsn);
+    }
+
     /// Offers a record; the highest lsn wins (R1).
     pub(crate) fn publish(
         &mut self,
@@ -228,7 +233,17 @@ impl Table {
             .map(|placed| placed.entry)
             .filter(|old| old.lsn == new.lsn && from.contains(&old.file))?;
         put_at(&mut self.arena, at, &new.encode());
+        self.uncount(&old);
+        self.count(new);
         Some(old)
+    }
+
+    /// Notes that `count` more records of `key`, which are not its newest, are in data files.
+    pub(crate) fn add_stale(&mut self, hash: u64, key: &[u8], count: u32) {
+        let Some(at) = self.place(hash, key).filter(|_| count > 0) else { return };
+        let stale = read_entry(&self.arena, at).map_or(STALE_MANY, |placed| placed.stale);
+        let count = u16::try_from(count).unwrap_or(STALE_MANY);
+        put_at(&mut self.arena, at + STALE_AT, &stale.saturating_add(count).to_le_bytes());
     }
 
     /// Notes that one older record of `key` is no longer in any data file.

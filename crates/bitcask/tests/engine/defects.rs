@@ -5,21 +5,13 @@
 use std::sync::Arc;
 use std::thread;
 
-use bitcask::{
-    Config, CrashMode, Error, Fault, FaultKind, Lsn, Planted, Recovery, SimWorld, SlotId, Store,
-};
+use bitcask::{Config, CrashMode, Error, Fault, FaultKind, Lsn, Planted, SimWorld, SlotId, Store};
 
 use crate::gate::GateDisk;
 use crate::small::{
-    config, copy, data_names, delete, disk, get, last_data_name, open, put, reopen, slot, try_get,
+    close_and_open, config, copy, data_names, delete, disk, get, last_data_name, open, put, reopen,
+    slot, try_get,
 };
-
-/// Stops the store cleanly and opens it again.
-fn close_and_open(store: Store, world: &SimWorld) -> (Store, Recovery) {
-    store.close().unwrap();
-    drop(store);
-    open(world)
-}
 
 #[test]
 pub(crate) fn an_overwrite_torn_at_any_byte_keeps_old_or_new() {

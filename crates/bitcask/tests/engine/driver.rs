@@ -610,7 +610,7 @@ impl Driver {
         let stats = store.stats();
         let headers_len = 32 * stats.file_count as u64;
         let live_len = stats.disk_len - headers_len - stats.dead_len;
-        match live_len == stats.live_len {
+        match live_len == stats.live_len + stats.pending_len + stats.request_len {
             true => Ok(()),
             false => Err(format!("the files count {live_len} live bytes: {stats:?}")),
         }

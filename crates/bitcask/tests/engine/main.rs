@@ -6,6 +6,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod copies;
 mod damage;
 mod defects;
 mod driver;
@@ -14,5 +15,6 @@ mod histories;
 mod look;
 mod mutants;
 mod oracle;
+mod requests;
 mod small;
 mod threads;

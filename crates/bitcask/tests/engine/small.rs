@@ -1,8 +1,12 @@
 //! Small stores on a simulated disk, for tests that say by hand what is written and what is damaged.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bitcask::{Config, Lsn, Recovery, SimDisk, SimWorld, SlotId, Store, SyncPolicy, Write};
+
+/// How long a test waits for what other threads do.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn config() -> Config {
     Config {
@@ -32,6 +36,22 @@ pub(crate) fn open(world: &SimWorld) -> (Store, Recovery) {
 /// Opens the store as it is.
 pub(crate) fn reopen(world: &SimWorld) -> (Store, Recovery) {
     Store::open_on(Arc::new(disk(world)), config()).unwrap()
+}
+
+/// Stops the store cleanly and opens it again.
+pub(crate) fn close_and_open(store: Store, world: &SimWorld) -> (Store, Recovery) {
+    store.close().unwrap();
+    drop(store);
+    open(world)
+}
+
+/// Waits until `is_so`, which other threads bring about.
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let begun_at = Instant::now();
+    while !is_so() {
+        assert!(begun_at.elapsed() < WAIT_MAX, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Returns another world with the same files, all durable.
