@@ -52,7 +52,7 @@
 //! | 8 tokens each, placed | **1.04** |
 //!
 //! Over histories of 200 joins and leaves, drawn at random, with up to 100 servers, the worst that was seen is 1.08 for the busiest
-//! share, 1.26 for the server that holds most as owner or backup, and 15 arcs; the median history's worst are 1.04 and
+//! share, 1.26 for the server that holds most as owner or backup, and 15 arcs; after the median step it is 1.04 and
 //! 1.11. A join takes 2 ms among 1,000 servers, and some 10 ms where few servers have hundreds of slots each.
 //!
 //! # Limits

@@ -172,6 +172,12 @@ impl Board {
         self.load(span.first, span.count)
     }
 
+    /// Returns whether `count` slots from `first` are all of one run.
+    pub(super) fn is_inside_a_run(&self, first: usize, count: usize) -> bool {
+        let run = self.runs[self.run_of[first]];
+        self.wrap(first + self.owners.len() - run.first) + count <= run.count
+    }
+
     /// Returns the pieces of `count` slots from `first`, each the slots of one owner.
     pub(super) fn pieces(&self, first: usize, count: usize) -> Vec<Span> {
         let mut pieces: Vec<Span> = Vec::new();

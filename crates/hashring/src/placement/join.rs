@@ -154,7 +154,7 @@ impl Join {
             for at in [run.first + slot_count - count, run.first + run.count] {
                 let first = board.wrap(at);
                 let span = Span { first, count, owner: board.owner(first) };
-                let is_one = (at..at + count).all(|slot| board.owner(slot) == span.owner);
+                let is_one = board.is_inside_a_run(first, count);
                 if is_one && span.owner != self.joiner && board.load_of(span) <= room {
                     self.offer(board, span, best);
                 }

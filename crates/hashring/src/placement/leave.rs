@@ -58,7 +58,10 @@ fn best_move(board: &Board, arc: Span, score: &Score) -> Best {
     let mut best = Best::default();
     for piece in board.pieces(arc.first, arc.count) {
         let half = board.load_of(piece) / 2;
-        for to in board.neighbours(piece).into_iter().chain(takers.iter().copied()) {
+        let [left, right] = board.neighbours(piece);
+        let others = takers.iter().copied().filter(|seat| ![left, right].contains(seat));
+        let ends = [left, right].into_iter().take(if left == right { 1 } else { 2 });
+        for to in ends.chain(others).filter(|seat| *seat != piece.owner) {
             let room = score.fair - board.hand(to).own;
             offer(board, piece, to, &[room, half], score, &mut best);
         }

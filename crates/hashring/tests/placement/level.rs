@@ -87,7 +87,7 @@ fn growing_to_a_hundred_and_shrinking_to_one_keeps_shares_level() {
 #[ignore = "minutes; for figures: cargo test --release -p hashring -- --ignored --nocapture"]
 fn long_histories_of_many_seeds_keep_shares_level() {
     for server_count_max in [4, 6, 10, 16, 30, 64, 100] {
-        live(1000..1050, server_count_max);
+        live(1000..1020, server_count_max);
     }
 }
 
