@@ -1,8 +1,9 @@
 //! What needs no server: checking a folder, and making a server's folder of a backup.
 //!
 //! `restore` checks every byte of the backup first, then copies its files (never links them: a server may cut a torn
-//! tail, and the backup must stay as it is) into `<folder>.restoring-<process>`, syncs them, and gives the folder its
-//! name last. A folder that is there is a whole one.
+//! tail, and the backup must stay as it is) into `<folder>.restoring-<process>`, syncs them, gives the copy a server id of
+//! its own, since it is not the server that the backup was taken from, and gives the folder its name last. A folder that
+//! is there is a whole one.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -132,6 +133,7 @@ fn copy_folder(source: &Path, target: &Path) -> io::Result<(usize, u64)> {
         progress.set(done_len);
     }
     File::open(&part.0)?.sync_all()?;
+    bitcask::renew_server_id(&part.0).map_err(io::Error::other)?;
     fs::rename(&part.0, target)?;
     let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;

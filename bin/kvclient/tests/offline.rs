@@ -109,6 +109,7 @@ fn a_restored_folder_has_every_record_and_shares_nothing_with_the_backup() {
     let (folder, backup) = (home.path().join("store"), home.path().join("backup"));
     store_and_backup(&folder, &backup);
     let restored = home.path().join("restored");
+    let mut servers = vec![open(&folder).server_id()];
     for is_there in [false, true] {
         if is_there {
             fs::remove_dir_all(&restored).unwrap();
@@ -121,6 +122,8 @@ fn a_restored_folder_has_every_record_and_shares_nothing_with_the_backup() {
         for number in 1..=KEY_COUNT {
             assert!(store.contains(slot(), format!("key {number}").as_bytes()).unwrap());
         }
+        assert!(!servers.contains(&store.server_id()), "a copy claims to be another server");
+        servers.push(store.server_id());
         store.close().unwrap();
     }
     assert_eq!(verify(&backup).code, 0, "the backup is as it was");

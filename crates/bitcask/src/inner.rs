@@ -33,6 +33,7 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) id: u128,
+    pub(crate) server_id: u128,
     pub(crate) keydir: Keydir,
     pub(crate) files: Files,
     pub(crate) log: Log,

@@ -76,7 +76,7 @@ mod types;
 mod verify;
 mod walk;
 
-pub use backup::BackupReport;
+pub use backup::{BackupReport, renew_server_id};
 pub use batch::{Appended, Prepared};
 pub use config::{Config, MergeConfig, SyncPolicy};
 #[cfg(any(test, feature = "sim"))]

@@ -18,7 +18,7 @@
 //!           9 end:             nothing; written behind the edits once they are durable
 //!          10 commit points:   any number of: generation 4, lsn 8
 //!          11 request floors:  any number of: generation 4, lsn 8
-//!          12 server:          server id 16
+//!          12 server:          server id 16; without one it is the store id
 //! ```
 //!
 //! Version 1 lacks the kinds from 10 on and is else the same. It is read as such and written as version 2.

@@ -9,7 +9,7 @@ use crate::batch::{Appended, Batch, Prepared};
 use crate::codec::{to_u32, to_usize};
 use crate::commit_point;
 use crate::config::{Config, SyncPolicy};
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::durability::Durability;
 use crate::error::{Context, Error, Result};
 use crate::files::Files;
@@ -91,13 +91,8 @@ impl Store {
         if mutant!("lock file blocks") && disk.open(LOCK_NAME).is_ok() {
             return Err(Error::Busy { folder: disk.path().to_owned() });
         }
-        let lock = match disk.lock(LOCK_NAME) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return Err(Error::Busy { folder: disk.path().to_owned() });
-            }
-            locked => locked.context("lock", || disk.path().join(LOCK_NAME))?,
-        };
-        let (manifest, _) = Manifest::open(&disk, fastrand::u128(1..))?;
+        let lock = lock(&*disk)?;
+        let (manifest, _) = Manifest::open(&disk, backup::new_id())?;
         let keydir = Keydir::new();
         for (slot, state) in &manifest.state.slots {
             let mut slot = keydir.lock(*slot);
@@ -110,6 +105,7 @@ impl Store {
             config,
             disk,
             id: manifest.store,
+            server_id: manifest.state.server.unwrap_or(manifest.store),
             keydir,
             files: Files::new(manifest.state.last_file),
             log: Log::new(),
@@ -129,10 +125,17 @@ impl Store {
         Ok((Self { inner, _threads: threads }, recovery))
     }
 
-    /// Returns the store's id, given at its creation and kept in its folder.
+    /// Returns the store's id, given at its creation and kept in its folder. A copy of the folder has the same.
     #[must_use]
     pub fn id(&self) -> u128 {
         self.inner.id
+    }
+
+    /// Returns the id of the server that this store is: kept in its folder, and another one in each copy that
+    /// [`backup`](Self::backup) makes or [`renew_server_id`](crate::renew_server_id) is called for.
+    #[must_use]
+    pub fn server_id(&self) -> u128 {
+        self.inner.server_id
     }
 
     /// Returns the settings.
@@ -400,11 +403,13 @@ impl Store {
         maintain::run(&self.inner).and(kept)
     }
 
-    /// Makes a copy of the store, as it is now, in the new folder `to`, by hard links, while writes go on.
+    /// Makes a copy of the store, as it is now, in the new folder `to`, by hard links, while writes go on. The copy has
+    /// another [server id](Self::server_id), and the commit points of now.
     ///
     /// # Errors
-    /// `Io`, when the folder is not empty or lies on another file system among others. What was begun is left there.
+    /// As [`persist_commit_points`](Self::persist_commit_points); `Io`, when the folder is not empty or lies on another file system among others. What was begun is left there.
     pub fn backup(&self, to: &Path) -> Result<BackupReport> {
+        self.persist_commit_points()?;
         backup::run(&self.inner, to)
     }
 
@@ -448,6 +453,16 @@ impl Store {
         let points = commit_point::changed(&self.inner);
         self.inner.log.seal(&self.inner.around())?;
         commit_point::keep(&self.inner, &points)
+    }
+}
+
+/// Locks the folder of a store.
+pub(crate) fn lock(disk: &dyn Disk) -> Result<Box<dyn DiskLock>> {
+    match disk.lock(LOCK_NAME) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+            Err(Error::Busy { folder: disk.path().to_owned() })
+        }
+        locked => locked.context("lock", || disk.path().join(LOCK_NAME)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bitcask::{Config, Error, Lsn, Op, Request, SlotId, Store, SyncPolicy, Write};
+use bitcask::{Config, Error, Lsn, Op, Request, SlotId, Store, SyncPolicy, Write, renew_server_id};
 
 fn slot(index: u16) -> SlotId {
     SlotId::new(index).unwrap()
@@ -292,6 +292,34 @@ fn a_backup_is_a_store_of_its_own() {
     assert_eq!(copied.stats().key_count, 300);
     assert_eq!(get(&copied, "key1").as_deref(), Some("v"));
     assert!(store.backup(&copy.path().join("copy")).is_err(), "a folder that holds something");
+}
+
+#[test]
+fn a_server_id_stays_over_restarts_and_is_another_in_every_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy");
+    let store = open(folder.path());
+    let server = store.server_id();
+    put(&store, 1, "key", "v");
+    store.backup(&copy).unwrap();
+    store.close().unwrap();
+    drop(store);
+    assert_eq!(open(folder.path()).server_id(), server);
+    let copied = open(&copy);
+    let (store_id, first) = (copied.id(), copied.server_id());
+    assert_eq!(copied.id(), open(folder.path()).id(), "checksums are seeded with it");
+    assert_ne!(first, server);
+    assert!(matches!(renew_server_id(&copy), Err(Error::Busy { .. })));
+    drop(copied);
+    let renewed = renew_server_id(&copy).unwrap();
+    assert!(renewed != first && renewed != server);
+    for _ in 0..2 {
+        let copied = open(&copy);
+        assert_eq!((copied.id(), copied.server_id()), (store_id, renewed));
+        assert_eq!(get(&copied, "key").as_deref(), Some("v"));
+    }
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(matches!(renew_server_id(nothing.path()), Err(Error::Missing { .. })));
 }
 
 #[test]
