@@ -24,8 +24,8 @@ pub enum SyncPolicy {
 pub struct MergeConfig {
     /// The share of dead bytes in all data files, in percent, from which merges run.
     pub dead_percent: u8,
-    /// Bytes a merge reads and writes a second, at most; it may take four times as much when dead bytes
-    /// pass twice the trigger, because a full disk is worse than a busy one.
+    /// Bytes of data files that merges go through a second, while dead bytes are at the trigger; four times as many when they
+    /// have passed it by half, and sixteen times when they are twice as many, because a full disk is worse than a busy one.
     pub rate: u64,
     /// Sealed files smaller than an eighth of a full one that are merged although little in them is dead:
     /// so many restarts do not leave so many files.

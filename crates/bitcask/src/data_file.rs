@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::codec::{Reader, put_at};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Context, Error, Result};
+use crate::keydir::Entry;
 use crate::record::{Head, Seed};
 use crate::types::Lsn;
 
@@ -34,6 +35,14 @@ pub(crate) const FILE_HEADER_LEN: u64 = HEADER_SIZE as u64;
 pub(crate) const FOOTER_LEN: u64 = FOOTER_SIZE as u64;
 const HEADER_SIZE: usize = 32;
 const FOOTER_SIZE: usize = 48;
+
+/// How long a value that has ended is kept, in milliseconds: the clocks of servers that have copies of it differ a little.
+const ENDED_GRACE_MS: u64 = 60_000;
+
+/// Returns whether what ends at `end_ms` is over for everybody.
+pub(crate) fn has_ended(end_ms: u64, now_ms: u64) -> bool {
+    end_ms.saturating_add(ENDED_GRACE_MS) <= now_ms
+}
 
 /// The number of a data file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +136,10 @@ pub(crate) struct DataFile {
     data_end: AtomicU64,
     /// Bytes of the records that the keydir points to.
     live_len: AtomicU64,
+    /// Of these, bytes of the records that end in time, and when the last of them ends, in milliseconds since 1970. A
+    /// last one that is gone by now still counts: then what has ended is noticed late.
+    ending_len: AtomicU64,
+    last_end_ms: AtomicU64,
     /// Records appended and not yet published: while there are any, a merge must leave the file alone.
     unpublished_count: AtomicU64,
     is_sealed: AtomicBool,
@@ -181,6 +194,8 @@ impl DataFile {
             folder: Arc::clone(folder),
             data_end: AtomicU64::new(FILE_HEADER_LEN),
             live_len: AtomicU64::new(0),
+            ending_len: AtomicU64::new(0),
+            last_end_ms: AtomicU64::new(0),
             unpublished_count: AtomicU64::new(0),
             is_sealed: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
@@ -289,6 +304,34 @@ impl DataFile {
         self.live_len.fetch_sub(len, Ordering::Relaxed);
     }
 
+    /// Counts a record to which the table points now.
+    pub(crate) fn count_newest(&self, entry: &Entry, expires_at_ms: Option<u64>) {
+        self.add_live(entry.live_len());
+        self.count_ending(entry, expires_at_ms);
+    }
+
+    /// Counts a record that was counted as live already and is now one to which the table points.
+    pub(crate) fn count_ending(&self, entry: &Entry, expires_at_ms: Option<u64>) {
+        if let Some(end_ms) = expires_at_ms.filter(|_| entry.has_expiry) {
+            self.last_end_ms.fetch_max(end_ms, Ordering::Relaxed);
+            self.ending_len.fetch_add(entry.live_len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a record to which the table no longer points.
+    pub(crate) fn uncount_newest(&self, entry: &Entry) {
+        self.sub_live(entry.live_len());
+        if entry.has_expiry {
+            self.ending_len.fetch_sub(entry.live_len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the bytes of live records that end in time, if by `now_ms` all of them have.
+    pub(crate) fn ended_len(&self, now_ms: u64) -> u64 {
+        let has_ended = has_ended(self.last_end_ms.load(Ordering::Relaxed), now_ms);
+        if has_ended { self.ending_len.load(Ordering::Relaxed) } else { 0 }
+    }
+
     /// Returns the bytes of records that the keydir does not point to.
     pub(crate) fn dead_len(&self) -> u64 {
         (self.data_end() - FILE_HEADER_LEN).saturating_sub(self.live_len())
@@ -348,6 +391,15 @@ mod tests {
         assert_eq!(FileId::from_name("0000000042.data", ".data"), Some(FileId(42)));
         for name in ["42.data", "000000004x.data", "0000000042.hint", "9999999999.data", ".data"] {
             assert_eq!(FileId::from_name(name, ".data"), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_over_for_everybody_a_minute_after_its_end() {
+        for (end_ms, now_ms, is_over) in
+            [(0, 59_999, false), (0, 60_000, true), (5, 60_004, false), (u64::MAX, 1 << 50, false)]
+        {
+            assert_eq!(has_ended(end_ms, now_ms), is_over, "{end_ms} at {now_ms}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::data_file::DataFile;
 use crate::disk::{Disk, DiskLock};
 use crate::durability::Durability;
 use crate::error::{Error, Result};
-use crate::files::Files;
+use crate::files::{Files, HASTE_MAX};
 use crate::health::Health;
 use crate::keydir::{Entry, Keydir, Slot};
 use crate::log::{Around, Log};
@@ -68,6 +68,7 @@ impl Inner {
             manifest: &self.manifest,
             durability: &self.durability,
             health: &self.health,
+            background: &self.background,
         }
     }
 
@@ -98,13 +99,11 @@ impl Inner {
         self.background.is_stopping()
     }
 
-    /// Returns whether dead bytes have passed twice the trigger of merges, or the disk is full.
-    pub(crate) fn is_short_of_space(&self) -> bool {
-        let (len, dead_len) = self.files.all().iter().fold((0, 0), |(len, dead_len), file| {
-            (len + file.data_end(), dead_len + file.dead_len())
-        });
-        let trigger = 2 * u64::from(self.config.merge.dead_percent);
-        self.log.is_full() || dead_len * 100 > len * trigger.min(90)
+    /// Returns how many times the set rate merges may take: more the further dead bytes have passed the trigger, because a
+    /// full disk is worse than a busy one.
+    pub(crate) fn haste(&self) -> f64 {
+        let trigger = self.config.merge.dead_percent;
+        if self.log.is_full() { HASTE_MAX } else { self.files.balance().haste(trigger) }
     }
 
     /// Reads a record where `entry` says it is; `None` when a merge took the file away meanwhile.

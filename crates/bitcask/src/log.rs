@@ -19,11 +19,16 @@ use crate::durability::Durability;
 use crate::error::{Context, Error, Result, is_out_of_space};
 use crate::files::Files;
 use crate::health::Health;
+use crate::maintain::Background;
 use crate::manifest::{Edit, Manifest};
+use crate::merge::part_len;
 use crate::types::Position;
 
 /// Bytes appended between two looks at the free space.
 const SPACE_CHECK_LEN: u64 = 1 << 20;
+
+/// The share of dead bytes in the file that grows from which it is worth sealing early, in percent.
+const EARLY_DEAD_PERCENT: u64 = 20;
 
 /// How often a thread looks again for the append lock before it lets others run; about 3 µs.
 const SPIN_COUNT: u32 = 60;
@@ -43,6 +48,8 @@ struct Tail {
     /// Bytes appended since the free space was looked at.
     unchecked_len: u64,
     is_full: bool,
+    /// Length at which the file that grows is sealed before it is full, so that merges get at the dead bytes in it.
+    early_len: Option<u64>,
 }
 
 /// The file that grows.
@@ -73,6 +80,7 @@ pub(crate) struct Around<'a> {
     pub(crate) manifest: &'a Mutex<Manifest>,
     pub(crate) durability: &'a Durability,
     pub(crate) health: &'a Health,
+    pub(crate) background: &'a Background,
 }
 
 impl Around<'_> {
@@ -83,8 +91,13 @@ impl Around<'_> {
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let tail =
-            Tail { active: None, position: 0, unchecked_len: SPACE_CHECK_LEN, is_full: false };
+        let tail = Tail {
+            active: None,
+            position: 0,
+            unchecked_len: SPACE_CHECK_LEN,
+            is_full: false,
+            early_len: None,
+        };
         Self { tail: Mutex::new(tail) }
     }
 
@@ -185,6 +198,7 @@ fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()
     }
     let free_len = around.disk.free_len().context("read the free space of", || around.folder())?;
     tail.unchecked_len = 0;
+    tail.early_len = early_len(tail, around);
     tail.is_full = free_len < around.config.reserve_len.saturating_add(len);
     if tail.is_full && batch.has_put() {
         return Err(Error::Full { folder: around.folder(), free_len });
@@ -192,13 +206,29 @@ fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()
     Ok(())
 }
 
+/// Wakes the merges when dead bytes have passed their trigger, and returns the length at which the file that grows is
+/// sealed then: merges cannot take it before, and where little lives, most of what is dead may be in it.
+fn early_len(tail: &Tail, around: &Around<'_>) -> Option<u64> {
+    let balance = around.files.balance();
+    if !balance.is_over(around.config.merge.dead_percent) {
+        return None;
+    }
+    around.background.wake();
+    let active = tail.active.as_ref()?;
+    let is_worth = active.file.dead_len() * 100 >= active.file.data_end() * EARLY_DEAD_PERCENT;
+    is_worth.then(|| part_len(balance.live_len(), around.config.file_len_max))
+}
+
 /// Makes sure that there is a file that can take `len` bytes.
 fn make_room(tail: &mut Tail, len: u64, around: &Around<'_>) -> Result<()> {
+    let len_max = around.config.file_len_max.min(tail.early_len.unwrap_or(u64::MAX));
     let is_over = tail.active.as_ref().is_some_and(|active| {
-        active.footer.record_count > 0 && active.footer.data_end + len > around.config.file_len_max
+        active.footer.record_count > 0 && active.footer.data_end + len > len_max
     });
     if is_over {
+        tail.early_len = None;
         seal_active(tail, around)?;
+        around.background.wake();
     }
     if tail.active.is_none() {
         tail.active = Some(begin(tail.position, around)?);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::commit_point;
 use crate::config::SyncPolicy;
+use crate::data_file::DataFile;
 use crate::error::{Context, Error, Result};
 use crate::hint;
 use crate::inner::Inner;
@@ -170,11 +171,22 @@ fn keep_syncing(store: &Inner) {
 pub(crate) fn run(store: &Inner) -> Result<()> {
     uncount_dropped(store);
     // One failing file must not keep the others from their hints, nor the store from its merges.
-    let hints = write_hints(store);
-    while !store.is_stopping() && merge::run(store)?.is_some() {
-        write_hints(store)?;
-    }
-    hints
+    let mut outcome = write_hints(store, is_lasting);
+    let merged = loop {
+        match merge::run(store) {
+            Ok(Some(_)) if !store.is_stopping() => {
+                outcome = outcome.and(write_hints(store, is_lasting));
+            }
+            merged => break merged,
+        }
+    };
+    merged.map(|_| ()).and(outcome).and(write_hints(store, |_| true))
+}
+
+/// Returns whether a file is unlikely to be merged soon: a hint file of one that is would be work for nothing, at a time
+/// when merges have enough to do.
+fn is_lasting(file: &DataFile) -> bool {
+    file.dead_len() * 100 < file.data_end() * merge::INPUT_DEAD_PERCENT
 }
 
 fn uncount_dropped(store: &Inner) {
@@ -193,14 +205,14 @@ fn uncount(store: &Inner, table: &Table) {
     let mut at = Some(0);
     while let Some(from) = at {
         at = table.walk(from, UNCOUNT_MAX, |_, entry| {
-            store.files.with(entry.file, |file| file.sub_live(entry.live_len()));
+            store.files.with(entry.file, |file| file.uncount_newest(entry));
         });
     }
 }
 
-/// Writes the hint files that are missing. A full disk and a damaged file do without.
-fn write_hints(store: &Inner) -> Result<()> {
-    for file in store.files.all().iter().filter(|file| is_lacking_hint(file)) {
+/// Writes the hint files that are missing, where `is_due` says so. A full disk and a damaged file do without.
+fn write_hints(store: &Inner, is_due: fn(&DataFile) -> bool) -> Result<()> {
+    for file in store.files.all().iter().filter(|file| is_lacking_hint(file) && is_due(file)) {
         let _not_merged_away = store.lock_merging();
         if store.files.with(file.id, |_| ()).is_none() {
             continue;
@@ -216,6 +228,6 @@ fn write_hints(store: &Inner) -> Result<()> {
     Ok(())
 }
 
-fn is_lacking_hint(file: &crate::data_file::DataFile) -> bool {
+fn is_lacking_hint(file: &DataFile) -> bool {
     file.is_sealed() && !file.has_hint() && !file.is_damaged()
 }

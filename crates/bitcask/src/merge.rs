@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 use crate::config::MergeConfig;
 use crate::data_file::{DataFile, FILE_HEADER_LEN, FileId};
 use crate::error::{Error, Result};
-use crate::inner::Inner;
+use crate::inner::{Inner, now_ms};
 use crate::living::{Copying, relocate};
 use crate::manifest::Edit;
 use crate::output::remove_file;
@@ -29,9 +29,14 @@ use crate::output::remove_file;
 /// Files merged at once, at most, so that a merge ends within sensible time.
 const INPUT_COUNT_MAX: usize = 16;
 /// The share of dead bytes, in percent, from which a file is worth a merge by itself.
-const INPUT_DEAD_PERCENT: u64 = 20;
+pub(crate) const INPUT_DEAD_PERCENT: u64 = 20;
 /// A file below this part of a full one counts as small.
 const SMALL_PART: u64 = 8;
+/// A merge takes at most this part of all live bytes, since its copies lie on the disk beside its inputs; and the file
+/// that grows is sealed at this length when dead bytes have passed the trigger.
+const LIVE_PART: u64 = 8;
+/// But never less than this many bytes: a sync and an edit of the manifest for each 4 MiB are little.
+const PART_LEN_MIN: u64 = 4 << 20;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,10 +65,16 @@ impl Candidate {
     }
 }
 
+/// Returns how long files are to be, and how many live bytes one merge takes, in a store with `live_len` live bytes whose
+/// dead bytes have passed the trigger.
+pub(crate) fn part_len(live_len: u64, file_len_max: u64) -> u64 {
+    (live_len / LIVE_PART).max(PART_LEN_MIN).min(file_len_max)
+}
+
 /// Returns the files to merge, or none when it would gain too little.
 ///
 /// Files with nothing live always go. Else, when the dead bytes of all pass the trigger, the files with the largest
-/// dead share go, up to one full file of live bytes. Else, when there are many small files, those do.
+/// dead share go, up to [`part_len`] of live bytes. Else, when there are many small files, those do.
 pub(crate) fn choose(
     candidates: &[Candidate],
     file_len_max: u64,
@@ -83,21 +94,22 @@ pub(crate) fn choose(
     if mutant!("merge without gain") {
         return sorted.iter().map(|file| file.id).collect();
     }
+    let live_len_max = part_len(len.saturating_sub(dead_len), file_len_max);
     let is_over = dead_len * 100 >= len * u64::from(config.dead_percent) && dead_len > 0;
     let mut worth = sorted.iter().filter(|file| {
         let is_worth = is_over && file.dead_len() * 100 >= file.len * INPUT_DEAD_PERCENT;
         file.live_len == 0 || is_worth
     });
-    let chosen = take_up_to(&mut worth, file_len_max);
+    let chosen = take_up_to(&mut worth, live_len_max);
     if !chosen.is_empty() {
         return chosen;
     }
-    let small_len = file_len_max / SMALL_PART;
+    let small_len = live_len_max / SMALL_PART;
     let small: Vec<_> = sorted.iter().filter(|file| file.len < small_len).collect();
     if small.len() < config.small_file_count.max(2) {
         return Vec::new();
     }
-    take_up_to(&mut small.into_iter(), file_len_max)
+    take_up_to(&mut small.into_iter(), live_len_max)
 }
 
 fn take_up_to(files: &mut dyn Iterator<Item = &Candidate>, live_len_max: u64) -> Vec<FileId> {
@@ -118,7 +130,9 @@ pub(crate) fn run(store: &Inner) -> Result<Option<MergeReport>> {
     let _one_at_a_time = store.lock_merging();
     let _no_appends = mutant!("merge stops writes").then(|| store.log.hold());
     let files = store.files.all();
-    let candidates: Vec<_> = files.iter().filter(|file| is_free(file)).map(candidate).collect();
+    let now_ms = now_ms();
+    let candidates = files.iter().filter(|file| is_free(file)).map(|file| candidate(file, now_ms));
+    let candidates: Vec<_> = candidates.collect();
     let chosen = choose(&candidates, store.config.file_len_max, &store.config.merge);
     let inputs: Vec<_> = files.into_iter().filter(|file| chosen.contains(&file.id)).collect();
     if inputs.is_empty() || !has_space(store, &inputs) {
@@ -137,9 +151,10 @@ fn is_free(file: &Arc<DataFile>) -> bool {
     file.is_sealed() && !file.is_damaged() && !file.has_unpublished()
 }
 
-fn candidate(file: &Arc<DataFile>) -> Candidate {
+fn candidate(file: &Arc<DataFile>, now_ms: u64) -> Candidate {
     let len = file.data_end() - FILE_HEADER_LEN;
-    Candidate { id: file.id, len, live_len: file.live_len() }
+    let live_len = file.live_len().saturating_sub(file.ended_len(now_ms));
+    Candidate { id: file.id, len, live_len }
 }
 
 /// Returns whether the copies fit on the disk, the reserve included.
@@ -173,7 +188,7 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     store.files.change(&[], &outputs);
     let relocated = outputs.iter().try_for_each(|file| relocate(store, file, &ids));
     store.health.poison_on_failure(relocated)?;
-    free.iter().for_each(|tombstone| tombstone.forget(store));
+    free.iter().for_each(|record| record.forget(store));
     store.files.change(&ids, &[]);
     for id in &ids {
         remove_file(&*store.disk, *id)?;
@@ -244,6 +259,19 @@ mod tests {
         assert_eq!(chosen.len(), INPUT_COUNT_MAX);
         let empty = choose(&files(&[(100, 100), (0, 0)]), FULL, &MergeConfig::default());
         assert_eq!(empty, [FileId(2)]);
+    }
+
+    #[test]
+    fn a_merge_takes_an_eighth_of_what_lives_within_four_mebibytes_and_a_full_file() {
+        let full = 128 << 20;
+        let table = [(0, 4 << 20), (32 << 20, 4 << 20), (80 << 20, 10 << 20), (1 << 40, full)];
+        for (live_len, len) in table {
+            assert_eq!(part_len(live_len, full), len);
+        }
+        assert_eq!(part_len(1 << 40, 1000), 1000);
+        let rows = [(20 << 20, 8 << 20); 5];
+        let chosen = choose(&files(&rows), full, &MergeConfig::default());
+        assert_eq!(chosen, [FileId(1)], "a second one would be too much");
     }
 
     #[test]

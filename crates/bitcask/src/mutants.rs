@@ -23,13 +23,14 @@ mod planted {
     use std::cell::Cell;
 
     /// Every defect that can be planted.
-    pub const MUTANTS: [&str; 37] = [
+    pub const MUTANTS: [&str; 38] = [
         "append behind a partial record",
         "checksum without place",
         "commit point before its records",
         "commit point falls",
         "copy of a pending record uncounted",
         "corruption taken for a tear",
+        "ended value dropped before older records",
         "fresh checksum for damage",
         "hint taken unchecked",
         "inputs removed before the log is durable",

@@ -8,8 +8,6 @@ use crate::inner::Inner;
 
 /// The longest wait in one go, so that closing the store is noticed.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// How much the rate rises when dead bytes pass twice the trigger.
-const HASTE: u64 = 4;
 
 /// A token bucket that starts empty and holds one wait's worth.
 #[derive(Debug, Default)]
@@ -26,9 +24,8 @@ impl Pace {
         if !store.config.has_background {
             return Ok(());
         }
-        let rate =
-            store.config.merge.rate.max(1) * if store.is_short_of_space() { HASTE } else { 1 };
-        let cost = Duration::from_secs_f64(len as f64 / rate as f64);
+        let rate = store.config.merge.rate.max(1) as f64 * store.haste();
+        let cost = Duration::from_secs_f64(len as f64 / rate);
         let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         let due =
             paid_until.map_or_else(Instant::now, |at| at.max(Instant::now() - WAIT_MAX)) + cost;

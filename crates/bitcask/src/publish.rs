@@ -11,6 +11,8 @@
 //! Each step is taken under one lock of the slot, so nobody sees a record in two places or in none. The files' counts of
 //! live bytes follow after it; they are for choosing what to merge and may lag.
 
+use std::sync::MutexGuard;
+
 use crate::data_file::{DataFile, FileId};
 use crate::hint::{Form, Hint};
 use crate::inner::Inner;
@@ -35,17 +37,29 @@ struct Effect {
 impl Inner {
     /// Makes a record visible if it is the newest of its key (R1), and notes its request.
     pub(crate) fn publish(&self, hint: &Hint<'_>, file: &DataFile) {
-        let mut slot = self.keydir.lock(hint.generation.slot());
-        if slot.generation != Some(hint.generation) {
-            return;
+        if let Some(slot) = self.lock_living(hint) {
+            self.publish_in(slot, hint, file);
         }
+    }
+
+    /// Locks the slot of a record, if the record is of its present life.
+    fn lock_living(&self, hint: &Hint<'_>) -> Option<MutexGuard<'_, Slot>> {
+        let slot = self.keydir.lock(hint.generation.slot());
+        (slot.generation == Some(hint.generation)).then_some(slot)
+    }
+
+    fn publish_in(&self, mut slot: MutexGuard<'_, Slot>, hint: &Hint<'_>, file: &DataFile) {
         let effect = self.put_into(&mut slot, hint);
         drop(slot);
-        if effect.is_live {
-            file.add_live(hint.entry.live_len());
+        match hint.form {
+            Form::Record if effect.is_live => file.count_newest(&hint.entry, hint.expires_at_ms),
+            Form::Request | Form::Remembered if effect.is_live => {
+                file.add_live(hint.entry.live_len());
+            }
+            Form::Record | Form::Request | Form::Remembered => {}
         }
         if let Some(old) = effect.replaced.filter(|old| old.file == file.id) {
-            file.sub_live(old.live_len());
+            file.uncount_newest(&old);
         } else {
             self.bury(effect.replaced);
         }
@@ -77,10 +91,10 @@ impl Inner {
         effect
     }
 
-    /// Counts a record that nothing points to any more as dead.
+    /// Counts a record that the table pointed to as dead.
     fn bury(&self, entry: Option<Entry>) {
         if let Some(entry) = entry {
-            self.files.with(entry.file, |file| file.sub_live(entry.live_len()));
+            self.files.with(entry.file, |file| file.uncount_newest(&entry));
         }
     }
 
@@ -93,17 +107,22 @@ impl Inner {
 
     /// Takes a record in that was found in a file at opening.
     pub(crate) fn load(&self, hint: &Hint<'_>, file: &DataFile) {
-        let waits = hint.form != Form::Remembered
-            && self.keydir.lock(hint.generation.slot()).is_above_commit_point(hint.entry.lsn);
-        if waits { self.keep_pending(hint, file) } else { self.publish(hint, file) }
+        let Some(slot) = self.lock_living(hint) else { return };
+        if hint.form != Form::Remembered && slot.is_above_commit_point(hint.entry.lsn) {
+            self.keep_in(slot, hint, file);
+        } else {
+            self.publish_in(slot, hint, file);
+        }
     }
 
     /// Keeps a record as pending (R2).
     pub(crate) fn keep_pending(&self, hint: &Hint<'_>, file: &DataFile) {
-        let mut slot = self.keydir.lock(hint.generation.slot());
-        if slot.generation != Some(hint.generation) {
-            return;
+        if let Some(slot) = self.lock_living(hint) {
+            self.keep_in(slot, hint, file);
         }
+    }
+
+    fn keep_in(&self, mut slot: MutexGuard<'_, Slot>, hint: &Hint<'_>, file: &DataFile) {
         let Hint { form, entry, expires_at_ms, request, .. } = *hint;
         let pending = Pending { entry, form, expires_at_ms, request, copy_count: 0 };
         let is_new = slot.pending.insert(hint.key, pending);
@@ -169,9 +188,12 @@ impl Inner {
 
     /// Brings the files' counts up to date after a pending record, which was counted as live, was published.
     fn settle(&self, pending: &Pending, effect: Effect) {
-        if !effect.is_live {
-            self.bury(Some(pending.entry));
-        }
+        let Pending { entry, form, expires_at_ms, .. } = pending;
+        self.files.with(entry.file, |file| match form {
+            _ if !effect.is_live => file.sub_live(entry.live_len()),
+            Form::Record => file.count_ending(entry, *expires_at_ms),
+            Form::Request | Form::Remembered => {}
+        });
         self.bury(effect.replaced);
         self.bury_request(effect.died_in);
     }

@@ -232,6 +232,13 @@ impl<'a> Head<'a> {
         Self { request: Some(request), ..Self::bare(Kind::Remembered, generation, lsn) }
     }
 
+    /// Returns the head of the tombstone that takes the place of this record, whose value has ended: of the same key
+    /// and lsn.
+    pub(crate) fn ended(&self) -> Self {
+        let value_crc = crc32fast::hash(&[]);
+        Self { kind: Kind::Delete, expires_at_ms: None, value_len: 0, value_crc, ..*self }
+    }
+
     /// Returns a head without key, value and extensions.
     fn bare(kind: Kind, generation: Generation, lsn: Lsn) -> Self {
         let value_crc = crc32fast::hash(&[]);

@@ -255,27 +255,20 @@ impl Table {
         }
     }
 
-    /// Returns whether the tombstone of `key` is `expected`, below `floor`, and no older record of the key is left in
-    /// any data file (R5): then nobody misses it.
-    pub(crate) fn is_free_tombstone(
-        &self,
-        hash: u64,
-        key: &[u8],
-        expected: &Entry,
-        floor: Lsn,
-    ) -> bool {
+    /// Returns whether the record of `key`, a tombstone or a value that has ended, is `expected`, below `floor`, and no older
+    /// record of the key is left in any data file (R5): then nobody misses it.
+    pub(crate) fn is_free(&self, hash: u64, key: &[u8], expected: &Entry, floor: Lsn) -> bool {
         let placed = self.place(hash, key).and_then(|at| read_entry(&self.arena, at));
         placed.is_some_and(|placed| {
             placed.entry == *expected
-                && placed.entry.is_tombstone
                 && (placed.entry.lsn < floor || mutant!("tombstone dropped above the floor"))
                 && (placed.stale == 0 || mutant!("tombstone dropped before older records"))
         })
     }
 
-    /// Removes the tombstone of `key`, which is in no data file any more. If the key was written meanwhile, the
-    /// tombstone was counted as an older record, and that is taken back.
-    pub(crate) fn remove_tombstone(
+    /// Removes the free record of `key`, which is in no data file any more. If the key was written meanwhile, the
+    /// record was counted as an older one, and that is taken back.
+    pub(crate) fn remove_free(
         &mut self,
         hash: u64,
         key: &[u8],
@@ -441,11 +434,11 @@ mod tests {
         publish(&mut table, &hasher, b"k", &entry(1, false));
         let tombstone = entry(2, true);
         publish(&mut table, &hasher, b"k", &tombstone);
-        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(9)), "one is stale");
+        assert!(!table.is_free(hash, b"k", &tombstone, Lsn(9)), "one is stale");
         table.forget_stale(hash, b"k");
-        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(2)), "at the floor");
-        assert!(table.is_free_tombstone(hash, b"k", &tombstone, Lsn(3)));
-        table.remove_tombstone(hash, b"k", &tombstone, &hasher);
+        assert!(!table.is_free(hash, b"k", &tombstone, Lsn(2)), "at the floor");
+        assert!(table.is_free(hash, b"k", &tombstone, Lsn(3)));
+        table.remove_free(hash, b"k", &tombstone, &hasher);
         assert_eq!((table.find(hash, b"k"), table.tombstone_count()), (None, 0));
     }
 
@@ -457,12 +450,12 @@ mod tests {
         let gone = entry(1, true);
         publish(&mut table, &hasher, b"k", &gone);
         publish(&mut table, &hasher, b"k", &entry(2, false));
-        table.remove_tombstone(hash, b"k", &gone, &hasher);
+        table.remove_free(hash, b"k", &gone, &hasher);
         assert_eq!(table.find(hash, b"k"), Some(entry(2, false)));
         let next = entry(3, true);
         publish(&mut table, &hasher, b"k", &next);
         table.forget_stale(hash, b"k");
-        assert!(table.is_free_tombstone(hash, b"k", &next, Lsn(9)));
+        assert!(table.is_free(hash, b"k", &next, Lsn(9)));
     }
 
     #[test]
@@ -478,7 +471,7 @@ mod tests {
         for _ in 0..=STALE_MANY {
             table.forget_stale(hash, b"k");
         }
-        assert!(!table.is_free_tombstone(hash, b"k", &tombstone, Lsn(u64::MAX)));
+        assert!(!table.is_free(hash, b"k", &tombstone, Lsn(u64::MAX)));
     }
 
     #[test]
@@ -492,8 +485,8 @@ mod tests {
             let new = entry(lsn, random.bool());
             publish(&mut table, &hasher, &key, &new);
             table.forget_stale(hash, &key);
-            if table.is_free_tombstone(hash, &key, &new, Lsn(u64::MAX)) {
-                table.remove_tombstone(hash, &key, &new, &hasher);
+            if table.is_free(hash, &key, &new, Lsn(u64::MAX)) {
+                table.remove_free(hash, &key, &new, &hasher);
                 model.remove(&key);
             } else {
                 model.insert(key, new);

@@ -10,6 +10,7 @@ mod copies;
 mod damage;
 mod defects;
 mod driver;
+mod ended;
 mod gate;
 mod histories;
 mod ledger;

@@ -4,10 +4,10 @@ use std::panic::catch_unwind;
 
 use bitcask::{MUTANTS, Planted};
 
-use crate::{copies, defects as check, requests};
+use crate::{copies, defects as check, ended, requests};
 
 /// Which test guards against which defect.
-const GUARDS: [(&str, fn()); 37] = [
+const GUARDS: [(&str, fn()); 38] = [
     (
         "append behind a partial record",
         check::what_is_acknowledged_after_a_failed_append_is_not_lost_behind_its_remains,
@@ -25,6 +25,10 @@ const GUARDS: [(&str, fn()); 37] = [
     (
         "corruption taken for a tear",
         check::damage_in_what_was_synced_is_no_tear_and_costs_only_itself,
+    ),
+    (
+        "ended value dropped before older records",
+        ended::a_value_that_has_ended_hides_an_older_one_after_a_merge_too,
     ),
     ("fresh checksum for damage", check::a_damaged_value_never_gets_a_fresh_checksum),
     ("hint taken unchecked", check::a_hint_file_is_used_whole_or_not_at_all),
