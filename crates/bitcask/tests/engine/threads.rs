@@ -85,3 +85,62 @@ fn a_store_that_is_open_twice_in_one_process_is_refused_too() {
     let (_store, _) = open(&world);
     assert!(Store::open_on(Arc::new(disk(&world)), config()).is_err());
 }
+
+/// Writes of a thread whose records wait as pending.
+const PENDING_COUNT: u64 = 3_000;
+
+/// Appends records, resends some that wait, and publishes them, the newer ones often before the older.
+fn pend_and_publish(store: &Store, thread: u64) {
+    let mut random = fastrand::Rng::with_seed(thread);
+    let mut waiting: Vec<(Lsn, String)> = Vec::new();
+    for count in 0..PENDING_COUNT {
+        let (lsn, key) = (Lsn(1 + count * THREAD_COUNT + thread), key(thread, random.u64(..300)));
+        let value = pending_value(lsn, &key);
+        let write = Write::put(slot(), lsn, key.as_bytes(), value.as_bytes());
+        store.append_pending(&[write]).unwrap();
+        waiting.push((lsn, key));
+        if let Some((lsn, key)) = random.choice(&waiting) {
+            let read = store.read_pending(slot(), *lsn, key.as_bytes()).unwrap().unwrap();
+            assert_eq!(read.value, Some(pending_value(*lsn, key).into_bytes()));
+        }
+        if waiting.len() > 20 || count + 1 == PENDING_COUNT {
+            random.shuffle(&mut waiting);
+            for (lsn, key) in waiting.drain(..) {
+                assert!(store.publish_pending(slot(), lsn, key.as_bytes()));
+                let found = store.entry(slot(), key.as_bytes()).unwrap();
+                assert!(found.lsn >= lsn, "the highest lsn wins");
+            }
+        }
+    }
+}
+
+fn pending_value(lsn: Lsn, key: &str) -> String {
+    format!("{key} {lsn} {}", "x".repeat(100))
+}
+
+#[test]
+fn records_are_read_and_published_while_merges_move_them_r2() {
+    let world = SimWorld::new(1);
+    let (store, _) = reopen(&world);
+    store.create_copies(&[slot()]).unwrap();
+    thread::scope(|scope| {
+        let store = &store;
+        let writers: Vec<_> = (0..THREAD_COUNT)
+            .map(|thread| scope.spawn(move || pend_and_publish(store, thread)))
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            store.merge().unwrap();
+        }
+    });
+    store.maintain().unwrap();
+    let stats = store.stats();
+    assert!(stats.merge_count > 0);
+    assert_eq!((stats.pending_count, stats.pending_len), (0, 0));
+    let live_len = stats.disk_len - 32 * stats.file_count as u64 - stats.dead_len;
+    assert_eq!(live_len, stats.live_len);
+    for record in store.records(slot(), Lsn(0)).unwrap() {
+        let record = record.unwrap();
+        let key = String::from_utf8(record.key).unwrap();
+        assert_eq!(record.value, Some(pending_value(record.lsn, &key).into_bytes()));
+    }
+}
