@@ -12,6 +12,9 @@
 //! Most keys and values need none, so both directions first search for what would need work (in
 //! blocks, which the compiler turns into vector instructions) and else do nothing: reading borrows,
 //! writing is one copy.
+//!
+//! Other lines than those of clients (what servers say to each other) hold keys and values in the same way, so this
+//! is open to other crates.
 
 use std::borrow::Cow;
 
@@ -25,14 +28,16 @@ const WORD_LEN: usize = 8;
 
 /// Where a piece of text stands: in keys a space must be escaped too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub enum Place {
+    /// A token: it ends at a space.
     Key,
+    /// The rest of the line.
     Value,
 }
 
 /// Why a piece of text cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The backslash at this offset begins no escape.
     BadEscape(usize),
     /// It stands for this many bytes, which is too many.
@@ -40,12 +45,12 @@ pub(crate) enum Refusal {
 }
 
 /// Returns what `text` stands for; copies only if it holds an escape, and only what fits `len_max`.
+///
+/// # Errors
+///
+/// [`Refusal`] says what cannot be taken.
 #[inline]
-pub(crate) fn unescape(
-    text: &[u8],
-    place: Place,
-    len_max: usize,
-) -> Result<Cow<'_, [u8]>, Refusal> {
+pub fn unescape(text: &[u8], place: Place, len_max: usize) -> Result<Cow<'_, [u8]>, Refusal> {
     match memchr(b'\\', text) {
         Some(_) => unescape_copy(text, place, len_max).map(Cow::Owned),
         None if text.len() > len_max => Err(Refusal::TooLong(text.len())),
@@ -110,7 +115,7 @@ const fn hex_digit(digit: u8) -> Option<u8> {
 
 /// Appends `bytes` as text, with as few escapes as can be.
 #[inline]
-pub(crate) fn escape_into(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
+pub fn escape_into(bytes: &[u8], place: Place, out: &mut Vec<u8>) {
     if must_escape(bytes, place) {
         escape_copy(bytes, place, out);
     } else {

@@ -20,7 +20,7 @@
 
 mod dialect;
 mod error;
-mod escape;
+pub mod escape;
 mod framer;
 mod limits;
 mod ranges;
