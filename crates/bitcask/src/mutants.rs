@@ -36,7 +36,7 @@ mod planted {
         "inputs removed before the log is durable",
         "last record wins",
         "lock file blocks",
-        "lower request number wins",
+        "lower request lsn wins",
         "merge drops what a pending record will replace",
         "merge drops what is pending",
         "merge drops what it cannot read",

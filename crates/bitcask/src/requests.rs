@@ -4,7 +4,7 @@ use crate::store::Store;
 use crate::types::{Lsn, Request, SlotId};
 
 impl Store {
-    /// Returns the request with the highest number of all that the client has in published records of the slot, and its
+    /// Returns the request with the highest lsn of all that the client has in published records of the slot, and that
     /// lsn: also when its key was written anew since, after merges and after restarts.
     #[must_use]
     pub fn request(&self, slot: SlotId, client: u64) -> Option<(Request, Lsn)> {

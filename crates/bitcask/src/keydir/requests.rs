@@ -5,8 +5,9 @@
 //! floor     entries below this lsn are gone
 //! ```
 //!
-//! Of two requests of a client the one with the higher number stays; of two with the same number, the one with the
-//! higher lsn: the same request, proposed again. The table is rebuilt at every opening from all records that are
+//! Of two requests of a client the one with the **higher lsn** stays, whatever their numbers: an orphan may carry the number
+//! of a request that was never done, and what overrides it, the client's newest request proposed again, has a higher lsn and
+//! perhaps a lower number. The table is rebuilt at every opening from all records that are
 //! still in data files, overwritten ones too. The record that an entry came from is its *carrier*. When a merge drops
 //! a carrier, because its key was overwritten, it leaves a record of the request alone in its place, and the
 //! entry points to that.
@@ -103,8 +104,8 @@ impl Requests {
 
     fn replace(&mut self, at: usize, new: Entry) -> Noted {
         let Some(entry) = self.entries.get_mut(at) else { return Noted::default() };
-        let is_newer = (new.number, new.lsn) > (entry.number, entry.lsn);
-        if !is_newer && !mutant!("lower request number wins") {
+        let is_newer = (new.lsn, new.number) > (entry.lsn, entry.number);
+        if !is_newer && !mutant!("lower request lsn wins") {
             return Noted::default();
         }
         let old = std::mem::replace(entry, new);
@@ -238,13 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_number_of_a_client_stays_in_any_order_r24() {
-        for numbers in [[1, 2, 3], [3, 2, 1], [2, 3, 1], [3, 3, 1]] {
+    fn the_request_of_the_highest_lsn_stays_in_any_order_r24() {
+        for lsns in [[1, 2, 3], [3, 2, 1], [2, 3, 1], [3, 3, 1]] {
             let mut requests = Requests::default();
-            for number in numbers {
-                requests.note(&request(7, number), Lsn(number), place(1, false));
+            for lsn in lsns {
+                // The newest has the lowest number: it overrides an orphan.
+                requests.note(&request(7, 3 - lsn), Lsn(lsn), place(1, false));
             }
-            assert_eq!(requests.get(7), Some((request(7, 3), Lsn(3))));
+            assert_eq!(requests.get(7), Some((request(7, 0), Lsn(3))));
         }
         let mut requests = Requests::default();
         requests.note(&request(7, 3), Lsn(30), place(1, false));

@@ -169,7 +169,7 @@ fn any_failure_at_any_operation_of_many_histories_is_survived() {
 const FOUND: [&str; 11] = [
     "commit point before its records",
     "commit point falls",
-    "lower request number wins",
+    "lower request lsn wins",
     "merge drops what a pending record will replace",
     "merge drops what is pending",
     "pending record not relocated",

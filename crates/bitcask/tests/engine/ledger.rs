@@ -100,7 +100,7 @@ impl Slot {
             return;
         }
         let known = self.requests.get(&request.client);
-        if known.is_none_or(|(known, at)| (known.number, *at) < (request.number, lsn)) {
+        if known.is_none_or(|(known, at)| (*at, known.number) < (lsn, request.number)) {
             self.requests.insert(request.client, (request, lsn));
         }
     }
@@ -413,7 +413,7 @@ impl Ledger {
             }
             let is_sure = *trace == Trace::Seen && item.rec.lsn >= state.request_floor.1;
             if is_sure && Some(item.rec.lsn) <= seen.commit_point {
-                let at = (request.number, item.rec.lsn);
+                let at = (item.rec.lsn, request.number);
                 let known = surely.entry(request.client).or_insert(at);
                 *known = at.max(*known);
             }
@@ -423,9 +423,9 @@ impl Ledger {
                 return Err(format!("{slot:?}: client {client} has {found:?}, of {perhaps:?}"));
             }
         }
-        for (client, (number, lsn)) in surely {
-            let found = seen.requests.get(&client).map(|(request, lsn)| (request.number, *lsn));
-            if found < Some((number, lsn)) {
+        for (client, (lsn, number)) in surely {
+            let found = seen.requests.get(&client).map(|(request, lsn)| (*lsn, request.number));
+            if found < Some((lsn, number)) {
                 return Err(format!("{slot:?}: client {client}: {found:?}, not {number} at {lsn}"));
             }
         }
@@ -441,8 +441,8 @@ impl Ledger {
             let is_durable = carriers.into_iter().any(|item| item.rec.lsn == *lsn);
             let must_be =
                 is_durable && Some(*lsn) <= seen.commit_point && *lsn >= state.request_floor.1;
-            let found = seen.requests.get(client).map(|(found, at)| (found.number, *at));
-            if must_be && found < Some((request.number, *lsn)) {
+            let found = seen.requests.get(client).map(|(found, at)| (*at, found.number));
+            if must_be && found < Some((*lsn, request.number)) {
                 return Err(format!("{slot:?}: client {client} had {request:?}, has {found:?}"));
             }
         }

@@ -39,8 +39,8 @@ const GUARDS: [(&str, fn()); 38] = [
     ("last record wins", check::an_older_lsn_that_comes_later_changes_nothing),
     ("lock file blocks", check::a_lock_file_left_behind_does_not_block_the_start),
     (
-        "lower request number wins",
-        requests::the_highest_number_wins_whatever_the_order_of_lsns_and_of_records,
+        "lower request lsn wins",
+        requests::the_highest_lsn_wins_whatever_the_order_of_numbers_and_of_records,
     ),
     (
         "merge drops what a pending record will replace",

@@ -61,14 +61,14 @@ pub(crate) fn a_clients_newest_request_outlives_its_record_merges_and_restarts_r
 }
 
 #[test]
-pub(crate) fn the_highest_number_wins_whatever_the_order_of_lsns_and_of_records() {
+pub(crate) fn the_highest_lsn_wins_whatever_the_order_of_numbers_and_of_records() {
     let world = SimWorld::new(1);
     let (store, _) = open(&world);
-    put_as(&store, 5, "key", request(7, 3));
     put_as(&store, 6, "other", request(7, 2));
-    assert_eq!(known(&store, 7), Some((3, 5)));
+    put_as(&store, 5, "key", request(7, 3));
+    assert_eq!(known(&store, 7), Some((2, 6)));
     let (store, _) = close_and_open(store, &world);
-    assert_eq!(known(&store, 7), Some((3, 5)));
+    assert_eq!(known(&store, 7), Some((2, 6)));
 }
 
 #[test]
