@@ -10,8 +10,9 @@
 //! | left out, and the carrier of its client's newest request | replaced by a record of the request alone (R24) |
 //! | of a dropped slot | left out |
 //!
-//! A tombstone, or a value that has ended a minute ago, is left out when it is below its slot's floor, no record of the slot below it is pending, and no older record of
-//! its key is in any file (R5). All that is known exactly: see the table's *stale* counts. Should a merge be given up
+//! A tombstone, or a value that has ended a minute ago, is left out when it is below its slot's floor and not above the
+//! commit point that is kept, no record of the slot below it is pending, and no older record of its key is in any file
+//! (R5). All that is known exactly: see the table's *stale* counts. Should a merge be given up
 //! half-way, the counts it took down may be too low, and nothing is left out so until the next opening counts anew. The
 //! keydir keeps each until the merge is committed: a merge that is given up leaves it on disk, and a later merge that
 //! did not find it in the keydir would take it for dead, though the value it hides may still be in another file.

@@ -23,7 +23,7 @@ mod planted {
     use std::cell::Cell;
 
     /// Every defect that can be planted.
-    pub const MUTANTS: [&str; 38] = [
+    pub const MUTANTS: [&str; 39] = [
         "append behind a partial record",
         "checksum without place",
         "commit point before its records",
@@ -55,6 +55,7 @@ mod planted {
         "request of an overwritten record lost",
         "scan ends at damage",
         "sync tried again",
+        "tombstone dropped above the commit point",
         "tombstone dropped above the floor",
         "tombstone dropped before older records",
         "tombstone dropped over a pending record",

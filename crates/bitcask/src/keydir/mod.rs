@@ -86,11 +86,14 @@ impl CommitPoint {
 
 impl Slot {
     /// Returns the lsn below which a tombstone may go once no older record of its key is in any file: no record below it
-    /// is still to come, nor is one pending, which after a restart may lie below the tombstone floor.
+    /// is still to come, nor is one pending, which after a restart may lie below the tombstone floor. Nor is it above the
+    /// commit point that the manifest has: an opening would state all that is above it, and not the tombstone.
     pub(crate) fn free_below(&self) -> Lsn {
         let lowest =
             self.pending.lowest().filter(|_| !mutant!("tombstone dropped over a pending record"));
-        lowest.map_or(self.tombstone_floor, |lowest| lowest.min(self.tombstone_floor))
+        let kept = self.commit_point.map(|point| Lsn(point.kept.map_or(0, |lsn| lsn.0 + 1)));
+        let kept = kept.filter(|_| !mutant!("tombstone dropped above the commit point"));
+        [lowest, kept].into_iter().flatten().fold(self.tombstone_floor, Lsn::min)
     }
 
     /// Returns whether a record found at opening is to wait for its commit.

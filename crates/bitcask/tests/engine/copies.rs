@@ -222,22 +222,19 @@ pub(crate) fn a_merge_keeps_the_published_record_of_a_key_that_has_a_newer_one_p
     assert_eq!(read_pending(&store, 2, "key").unwrap().value, Some(b"pending".to_vec()));
 }
 
-/// The floor may have been raised over records that are pending again after a crash.
+/// A record may come once more, and late.
 #[test]
 pub(crate) fn a_tombstone_stays_while_an_older_record_of_the_slot_is_pending() {
     let world = SimWorld::new(1);
     let store = open_copy(&world);
-    pend(&store, 55, "key", "old");
     fill(&store, 1_000);
     pend_delete(&store, 60, "key");
     fill(&store, 2_000);
     store.publish_up_to(slot(), Lsn(u64::MAX));
-    store.set_tombstone_floors(&[(slot(), Lsn(100))]).unwrap();
+    set_commit_point(&store, 3_000);
     let (store, _) = close_and_open(store, &world);
-    publish(&store, 60, "key");
-    for info in store.pending(slot()).iter().filter(|info| info.key == b"filler") {
-        assert!(store.publish_pending(slot(), info.lsn, &info.key));
-    }
+    pend(&store, 55, "key", "old");
+    store.set_tombstone_floors(&[(slot(), Lsn(100))]).unwrap();
     assert!(merge_all(&store) > 0);
     publish(&store, 55, "key");
     assert_eq!(get(&store, "key"), None, "a deleted key came back");
@@ -245,6 +242,24 @@ pub(crate) fn a_tombstone_stays_while_an_older_record_of_the_slot_is_pending() {
     set_commit_point(&store, 10_000);
     let (store, _) = close_and_open(store, &world);
     assert_eq!(get(&store, "key"), None, "a deleted key came back");
+}
+
+#[test]
+pub(crate) fn a_tombstone_stays_while_it_is_above_the_commit_point_that_is_kept() {
+    let is_here = |store: &Store| store.entry(slot(), b"key").is_some();
+    for (kept, is_needed) in [(59, true), (60, false)] {
+        let world = SimWorld::new(1);
+        let store = open_copy(&world);
+        pend_delete(&store, 60, "key");
+        fill(&store, 1_000);
+        publish(&store, 60, "key");
+        set_commit_point(&store, kept);
+        store.persist_commit_points().unwrap();
+        set_commit_point(&store, 2_000);
+        store.set_tombstone_floors(&[(slot(), Lsn(100))]).unwrap();
+        assert!(merge_all(&store) > 0);
+        assert_eq!(is_here(&store), is_needed, "kept: {kept}");
+    }
 }
 
 /// A record that was sent twice is in two files; a tombstone must outlive both.
@@ -291,6 +306,7 @@ pub(crate) fn the_copies_of_a_pending_record_are_counted_when_it_is_published() 
     put(&store, 9, "dead", "");
     store.publish_up_to(slot(), Lsn(9));
     set_commit_point(&store, 9);
+    store.persist_commit_points().unwrap();
     store.set_tombstone_floors(&[(slot(), Lsn(100))]).unwrap();
     let names = data_names(&world);
     assert_eq!(store.merge().unwrap().map(|report| report.removed_count), Some(1));

@@ -7,7 +7,7 @@ use bitcask::{MUTANTS, Planted};
 use crate::{copies, defects as check, ended, requests};
 
 /// Which test guards against which defect.
-const GUARDS: [(&str, fn()); 38] = [
+const GUARDS: [(&str, fn()); 39] = [
     (
         "append behind a partial record",
         check::what_is_acknowledged_after_a_failed_append_is_not_lost_behind_its_remains,
@@ -87,6 +87,10 @@ const GUARDS: [(&str, fn()); 38] = [
         check::a_damaged_length_costs_one_record_and_no_merge_deletes_the_others,
     ),
     ("sync tried again", check::after_a_failed_sync_nothing_is_taken_and_nothing_is_called_durable),
+    (
+        "tombstone dropped above the commit point",
+        copies::a_tombstone_stays_while_it_is_above_the_commit_point_that_is_kept,
+    ),
     ("tombstone dropped above the floor", check::a_tombstone_stays_until_it_is_below_the_floor),
     (
         "tombstone dropped before older records",
