@@ -13,6 +13,9 @@
 //! gathered and the edit. Under the policies that do not sync each write, the background waits for their own next sync
 //! first, for [`PATIENCE`] at most, before it forces one.
 //!
+//! Who needs a commit point kept for certain has it [kept with the log](Store::keep_commit_point): the position at which
+//! it is told durable has it in the manifest too.
+//!
 //! A slot without a commit point is kept by one server alone, and an opening publishes all that is whole in the log.
 
 use std::time::Duration;
@@ -23,7 +26,7 @@ use crate::inner::Inner;
 use crate::keydir::{CommitPoint, Generation};
 use crate::manifest::Edit;
 use crate::store::Store;
-use crate::types::{Lsn, SlotId};
+use crate::types::{Lsn, Position, SlotId};
 
 /// Time between two edits of commit points. What was committed in it is reconciled anew after a crash.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -80,9 +83,22 @@ impl Store {
         }
         self.inner.health.check()?;
         if !mutant!("commit point before its records") {
-            self.inner.durability.sync(&self.inner.health)?;
+            self.inner.durability.sync(&self.inner)?;
         }
         keep(&self.inner, &points)
+    }
+
+    /// Has the slot's commit point, as it is noted now, kept with the log: once the log is durable up to the position
+    /// returned, the manifest has it. Nothing is written before the next sync; a slot that is not here or has no
+    /// commit point has nothing to keep.
+    pub fn keep_commit_point(&self, slot: SlotId) -> Position {
+        let locked = self.inner.keydir.lock(slot);
+        let point = locked.generation.zip(locked.commit_point.map(|point| point.noted));
+        drop(locked);
+        match point {
+            Some(point) => self.inner.log.owe(point, &self.inner.around()),
+            None => self.appended(),
+        }
     }
 }
 
@@ -94,6 +110,17 @@ pub(crate) fn changed(store: &Inner) -> Vec<(Generation, Lsn)> {
         Some((slot.generation?, point.noted))
     };
     SlotId::all().filter_map(changed).collect()
+}
+
+/// Writes those commit points to the manifest that it does not have yet; the log has been synced since they were noted.
+pub(crate) fn keep_owed(store: &Inner, points: &[(Generation, Lsn)]) -> Result<()> {
+    let is_kept = |(generation, lsn): &(Generation, Lsn)| {
+        let slot = store.keydir.lock(generation.slot());
+        slot.generation != Some(*generation)
+            || slot.commit_point.is_some_and(|point| point.kept >= Some(*lsn))
+    };
+    let points: Vec<_> = points.iter().filter(|point| !is_kept(point)).copied().collect();
+    keep(store, &points)
 }
 
 /// Writes commit points to the manifest. Everything appended when they were gathered must have been synced since.
@@ -131,7 +158,7 @@ pub(crate) fn keep_points(store: &Inner) {
         let is_over = store.is_stopping() || store.health.check().is_err();
         // Closing the store keeps its points itself. A failed sync poisons the store, which every later write is told;
         // on a full disk the points stay noted, and the next that rises brings them here again.
-        if is_over || store.durability.wait(upto, &store.health).is_err() {
+        if is_over || store.durability.wait(upto, store).is_err() {
             return;
         }
         if keep(store, &points).is_err_and(|error| !error.is_full()) {

@@ -19,10 +19,11 @@ use crate::durability::Durability;
 use crate::error::{Context, Error, Result, is_out_of_space};
 use crate::files::Files;
 use crate::health::Health;
+use crate::keydir::Generation;
 use crate::maintain::Background;
 use crate::manifest::{Edit, Manifest};
 use crate::merge::part_len;
-use crate::types::Position;
+use crate::types::{Lsn, Position};
 
 /// Bytes appended between two looks at the free space.
 const SPACE_CHECK_LEN: u64 = 1 << 20;
@@ -154,6 +155,19 @@ impl Log {
         self.lock()
     }
 
+    /// Raises the log's position by one without a byte in a file, for a commit point that is owed there, and returns it.
+    pub(crate) fn owe(&self, point: (Generation, Lsn), around: &Around<'_>) -> Position {
+        let mut tail = self.lock();
+        tail.position += 1;
+        // Offsets in the file are told from positions. Until the log is durable up to here, what is durable is one byte too low.
+        if let Some(active) = tail.active.as_mut() {
+            active.first_position += 1;
+        }
+        around.durability.owe(tail.position, point);
+        around.durability.note_appended(tail.position);
+        Position(tail.position)
+    }
+
     /// Seals the file that grows, if there is one; the next append begins another.
     pub(crate) fn seal(&self, around: &Around<'_>) -> Result<()> {
         let mut tail = self.lock();
@@ -273,6 +287,7 @@ fn begin(position: u64, around: &Around<'_>) -> Result<Active> {
         Err(error) => return Err(error),
     };
     around.files.change(&[], &[Arc::clone(&file)]);
+    drop(manifest);
     around.durability.replace_file(|| Ok(Some(Arc::clone(&file))))?;
     Ok(Active {
         file,

@@ -161,7 +161,7 @@ fn keep_syncing(store: &Inner) {
         store.background.wait(every, false);
         let unsynced_len = store.durability.appended().0 - store.durability.durable().0;
         // A failure poisons the store, which every later write is told.
-        if unsynced_len >= len_min && store.durability.sync(&store.health).is_err() {
+        if unsynced_len >= len_min && store.durability.sync(store).is_err() {
             return;
         }
     }

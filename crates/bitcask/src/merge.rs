@@ -181,7 +181,7 @@ fn merge(store: &Inner, inputs: &[Arc<DataFile>]) -> Result<MergeReport> {
     // What dead records were overwritten with must survive a power cut before they go: under the policies that
     // do not wait for a sync it may not be durable yet.
     if !mutant!("inputs removed before the log is durable") {
-        store.durability.sync(&store.health)?;
+        store.durability.sync(store)?;
     }
     commit(store, inputs, &outputs)?;
     let ids: Vec<_> = inputs.iter().map(|file| file.id).collect();

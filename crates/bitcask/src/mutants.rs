@@ -23,11 +23,12 @@ mod planted {
     use std::cell::Cell;
 
     /// Every defect that can be planted.
-    pub const MUTANTS: [&str; 39] = [
+    pub const MUTANTS: [&str; 40] = [
         "append behind a partial record",
         "checksum without place",
         "commit point before its records",
         "commit point falls",
+        "commit point owed for ever",
         "copy of a pending record uncounted",
         "corruption taken for a tear",
         "ended value dropped before older records",

@@ -233,9 +233,10 @@ impl Store {
     /// Makes everything appended before the call durable, and returns how far that is.
     ///
     /// # Errors
-    /// `Io`: the sync failed, and the store takes no more writes. `Poisoned`: it failed earlier.
+    /// `Io`: the sync failed, and the store takes no more writes. `Poisoned`: it failed earlier. `Full`: a commit point
+    /// that was to be [kept](Self::keep_commit_point) found no room; trying again may help.
     pub fn sync(&self) -> Result<Position> {
-        self.inner.durability.sync(&self.inner.health)
+        self.inner.durability.sync(&self.inner)
     }
 
     /// Returns how far the log goes.
@@ -255,7 +256,7 @@ impl Store {
     /// # Errors
     /// As [`sync`](Self::sync).
     pub fn wait_durable(&self, at: Position) -> Result<()> {
-        self.inner.durability.wait(at, &self.inner.health)
+        self.inner.durability.wait(at, &self.inner)
     }
 
     /// Reads the value of `key` into `buf`; `None` when it has none, or its time is over. An error is never *none*.

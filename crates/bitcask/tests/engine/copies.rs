@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use bitcask::{Config, CrashMode, Lsn, PendingInfo, Record, SimWorld, Store, SyncPolicy, Write};
+use bitcask::{
+    Config, CrashMode, Fault, FaultKind, Lsn, PendingInfo, Record, SimWorld, Store, SyncPolicy,
+    Write,
+};
 
 use crate::small::{
     close_and_open, config, data_names, disk, get, open, put, reopen, slot, wait_until,
@@ -260,6 +263,68 @@ pub(crate) fn a_tombstone_stays_while_it_is_above_the_commit_point_that_is_kept(
         assert!(merge_all(&store) > 0);
         assert_eq!(is_here(&store), is_needed, "kept: {kept}");
     }
+}
+
+#[test]
+pub(crate) fn a_commit_point_is_kept_when_the_log_is_durable_where_it_was_asked_for() {
+    for has_more in [false, true] {
+        let world = SimWorld::new(1);
+        let store = open_copy(&world);
+        pend(&store, 1, "key", "value");
+        set_commit_point(&store, 1);
+        let appended = store.appended();
+        let at = store.keep_commit_point(slot());
+        assert!(at > appended && store.appended() == at, "there is something to wait for");
+        set_commit_point(&store, 2);
+        assert_eq!(store.kept_commit_point(slot()), Some(Lsn(0)), "nothing was synced");
+        if has_more {
+            pend(&store, 2, "other", "value");
+        }
+        store.wait_durable(at).unwrap();
+        assert_eq!(
+            store.kept_commit_point(slot()),
+            Some(Lsn(1)),
+            "as it was when it was asked for"
+        );
+        world.crash(CrashMode::Lost);
+        let (store, recovery) = reopen(&world);
+        assert_eq!((store.commit_point(slot()), recovery.damage), (Some(Lsn(1)), vec![]));
+        assert_eq!(get(&store, "key").as_deref(), Some("value"));
+    }
+}
+
+/// The end of a file makes the log durable without anybody who could keep a commit point.
+#[test]
+fn the_log_is_not_durable_beyond_a_commit_point_that_is_owed() {
+    let world = SimWorld::new(1);
+    let store = open_copy(&world);
+    pend(&store, 1, "key", "value");
+    set_commit_point(&store, 1);
+    let at = store.keep_commit_point(slot());
+    fill(&store, 10);
+    assert!(data_names(&world).len() > 1 && store.durable() < at);
+    assert_eq!(store.kept_commit_point(slot()), Some(Lsn(0)));
+    assert!(store.sync().unwrap() > at);
+    assert_eq!(store.kept_commit_point(slot()), Some(Lsn(1)));
+    let before = store.appended();
+    let of_no_slot = store.keep_commit_point(bitcask::SlotId::new(6).unwrap());
+    assert_eq!(of_no_slot, before, "nothing to keep");
+}
+
+#[test]
+fn a_commit_point_without_room_leaves_the_log_short_of_it_until_there_is() {
+    let world = SimWorld::new(1);
+    let store = open_copy(&world);
+    pend(&store, 1, "key", "value");
+    let appended = store.appended();
+    set_commit_point(&store, 1);
+    let at = store.keep_commit_point(slot());
+    // The log's sync is next, then the manifest's write.
+    world.fail(Fault::once(world.op_count() + 2, FaultKind::Enospc));
+    assert!(store.wait_durable(at).is_err_and(|error| error.is_full()));
+    assert_eq!((store.durable(), store.kept_commit_point(slot())), (appended, Some(Lsn(0))));
+    store.wait_durable(at).unwrap();
+    assert_eq!(store.kept_commit_point(slot()), Some(Lsn(1)));
 }
 
 /// A record that was sent twice is in two files; a tombstone must outlive both.

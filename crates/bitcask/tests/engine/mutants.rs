@@ -7,7 +7,7 @@ use bitcask::{MUTANTS, Planted};
 use crate::{copies, defects as check, ended, requests};
 
 /// Which test guards against which defect.
-const GUARDS: [(&str, fn()); 39] = [
+const GUARDS: [(&str, fn()); 40] = [
     (
         "append behind a partial record",
         check::what_is_acknowledged_after_a_failed_append_is_not_lost_behind_its_remains,
@@ -18,6 +18,10 @@ const GUARDS: [(&str, fn()); 39] = [
         copies::a_commit_point_on_disk_is_never_ahead_of_the_sync_of_its_records,
     ),
     ("commit point falls", copies::a_commit_point_never_falls),
+    (
+        "commit point owed for ever",
+        copies::a_commit_point_is_kept_when_the_log_is_durable_where_it_was_asked_for,
+    ),
     (
         "copy of a pending record uncounted",
         copies::the_copies_of_a_pending_record_are_counted_when_it_is_published,
