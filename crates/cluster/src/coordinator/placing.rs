@@ -1,0 +1,57 @@
+//! The ring's changes, by the loads that the primaries told.
+//!
+//! Loads are stored bytes by slot, as the newest report of a slot's primary had them. They are not logged: after a restart
+//! all are zero until they are told again, and placement goes by slots instead. The ring that a decision led to is in
+//! its entry, so that replay needs no loads.
+
+use hashring::{Ring, placement};
+
+use crate::types::{ServerId, SlotId};
+
+/// What placement goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placing {
+    token_count: usize,
+    loads: Vec<u64>,
+}
+
+impl Placing {
+    pub(super) fn new(slot_count: u16, token_count: usize) -> Self {
+        Self { token_count, loads: vec![0; usize::from(slot_count)] }
+    }
+
+    pub(super) fn set_load(&mut self, slot: SlotId, stored_len: u64) {
+        if let Some(load) = self.loads.get_mut(usize::from(slot.index())) {
+            *load = stored_len;
+        }
+    }
+
+    pub(super) fn loads(&self) -> &[u64] {
+        &self.loads
+    }
+
+    pub(super) fn join(&self, ring: &Ring, server: ServerId) -> Ring {
+        if ring.contains(server) {
+            return ring.clone();
+        }
+        placement::join(ring, server, &self.loads, self.settings())
+    }
+
+    /// Returns the ring without `server`, or `None` if that would leave nobody on it.
+    pub(super) fn leave(&self, ring: &Ring, server: ServerId) -> Option<Ring> {
+        if !ring.contains(server) {
+            return Some(ring.clone());
+        }
+        let left = placement::leave(ring, server, &self.loads, self.settings());
+        let is_empty = left.servers().is_empty();
+        (!is_empty).then_some(left)
+    }
+
+    pub(super) fn rebalance(&self, ring: &Ring) -> Ring {
+        placement::rebalance(ring, &self.loads, self.settings())
+    }
+
+    fn settings(&self) -> placement::Settings {
+        placement::Settings { tokens: self.token_count }
+    }
+}

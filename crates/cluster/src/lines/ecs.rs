@@ -1,0 +1,202 @@
+//! What servers and the coordinator say to each other, as lines. The table of the lines is in [`super`].
+
+use super::error::{Fault, LineError};
+use super::limits::{ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, LOAD_COUNT_MAX};
+use super::message::told;
+use super::words::Words;
+use super::{delta, text};
+use crate::message::{Change, FromEcs, ToEcs};
+use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId};
+
+/// Appends what a server says to the coordinator: a line with its end (LF).
+pub fn write_to_ecs(out: &mut Vec<u8>, message: &ToEcs) {
+    match message {
+        ToEcs::Register { server, address, life, is_complete, is_standby, version } => {
+            out.extend_from_slice(b"register");
+            text::server(out, *server);
+            text::number(out, *life);
+            text::number(out, version.0);
+            text::flags(out, [("complete", *is_complete), ("standby", *is_standby)]);
+            text::token(out, address.as_bytes());
+        }
+        ToEcs::Request { server, incarnation, number, version, changes, loads } => {
+            out.extend_from_slice(b"request");
+            text::server(out, *server);
+            text::number(out, incarnation.0);
+            text::number(out, number.0);
+            text::number(out, version.0);
+            text::list(out, changes, |out, change| write_change(out, *change));
+            text::list(out, loads, |out, (slot, len)| {
+                text::digits(out, u64::from(slot.index()));
+                out.push(b':');
+                text::digits(out, *len);
+            });
+        }
+    }
+    out.push(b'\n');
+}
+
+fn write_change(out: &mut Vec<u8>, change: Change) {
+    let (name, slot, epoch, who): (&[u8], _, _, _) = match change {
+        Change::Depose { slot, epoch } => (b"depose:", slot, epoch, None),
+        Change::Remove { slot, epoch, member } => (b"remove:", slot, epoch, Some((member, None))),
+        Change::Promote { slot, epoch, learner: (server, life) } => {
+            (b"promote:", slot, epoch, Some((server, Some(life))))
+        }
+        Change::HandOver { slot, epoch, to } => (b"hand_over:", slot, epoch, Some((to, None))),
+        Change::Fail => return out.extend_from_slice(b"fail"),
+        Change::Leave => return out.extend_from_slice(b"leave"),
+    };
+    out.extend_from_slice(name);
+    text::digits(out, u64::from(slot.index()));
+    out.push(b':');
+    text::digits(out, u64::from(epoch.0));
+    let Some((server, life)) = who else { return };
+    out.push(b':');
+    text::id(out, server);
+    let Some(life) = life else { return };
+    out.push(b':');
+    text::digits(out, life.0);
+}
+
+/// Reads what a server says to the coordinator, from a line without its end.
+///
+/// # Errors
+/// [`LineError`] for a line that makes no sense.
+pub fn read_to_ecs(line: &[u8]) -> Result<ToEcs, LineError> {
+    let mut words = Words::new(line);
+    let before = words;
+    let message = match words.word("message")? {
+        b"register" => {
+            let server = words.server("server")?;
+            let life = words.number("life")?;
+            let version = words.version()?;
+            let [is_complete, is_standby] = words.flags("mark", ["complete", "standby"])?;
+            let address = read_address(&mut words)?;
+            ToEcs::Register { server, address, life, is_complete, is_standby, version }
+        }
+        b"request" => {
+            let server = words.server("server")?;
+            let incarnation = Incarnation(words.number("incarnation")?);
+            let number = Number(words.number("number")?);
+            let version = words.version()?;
+            let changes = read_changes(&mut words)?;
+            let loads = read_loads(&mut words)?;
+            ToEcs::Request { server, incarnation, number, version, changes, loads }
+        }
+        b"error" => return Err(before.error(Fault::Told { what: told(line) }, "line")),
+        _ => return Err(before.error(Fault::Unknown, "message")),
+    };
+    words.end("message")?;
+    Ok(message)
+}
+
+fn read_address(words: &mut Words<'_>) -> Result<String, LineError> {
+    let before = *words;
+    let address = words.token("address", ADDRESS_LEN_MAX)?.into_owned();
+    String::from_utf8(address).or(Err(before.error(Fault::NotText, "address")))
+}
+
+fn read_changes(words: &mut Words<'_>) -> Result<Vec<Change>, LineError> {
+    let mut changes = Vec::new();
+    words.list("changes", CHANGE_COUNT_MAX, |words| {
+        changes.push(read_change(words)?);
+        Ok(())
+    })?;
+    Ok(changes)
+}
+
+fn read_change(words: &mut Words<'_>) -> Result<Change, LineError> {
+    let before = *words;
+    let place = |words: &mut Words<'_>| -> Result<(SlotId, Epoch), LineError> {
+        words.mark(b':', "slot")?;
+        let slot = words.slot()?;
+        words.mark(b':', "epoch")?;
+        Ok((slot, words.epoch()?))
+    };
+    let who = |words: &mut Words<'_>| -> Result<ServerId, LineError> {
+        words.mark(b':', "server")?;
+        words.id("server")
+    };
+    match words.name() {
+        b"depose" => place(words).map(|(slot, epoch)| Change::Depose { slot, epoch }),
+        b"remove" => {
+            let (slot, epoch) = place(words)?;
+            Ok(Change::Remove { slot, epoch, member: who(words)? })
+        }
+        b"promote" => {
+            let (slot, epoch) = place(words)?;
+            let server = who(words)?;
+            words.mark(b':', "incarnation")?;
+            Ok(Change::Promote { slot, epoch, learner: (server, words.incarnation()?) })
+        }
+        b"hand_over" => {
+            let (slot, epoch) = place(words)?;
+            Ok(Change::HandOver { slot, epoch, to: who(words)? })
+        }
+        b"fail" => Ok(Change::Fail),
+        b"leave" => Ok(Change::Leave),
+        b"" => Err(before.error(Fault::Missing, "change")),
+        _ => Err(before.error(Fault::Unknown, "change")),
+    }
+}
+
+fn read_loads(words: &mut Words<'_>) -> Result<Vec<(SlotId, u64)>, LineError> {
+    let mut loads = Vec::new();
+    words.list("loads", LOAD_COUNT_MAX, |words| {
+        let slot = words.slot()?;
+        words.mark(b':', "load")?;
+        loads.push((slot, words.digits("load", u64::MAX)?));
+        Ok(())
+    })?;
+    Ok(loads)
+}
+
+/// Appends what the coordinator says to a server: a line with its end (LF).
+pub fn write_from_ecs(out: &mut Vec<u8>, message: &FromEcs) {
+    match message {
+        FromEcs::Registered { life, incarnation, delta } => {
+            out.extend_from_slice(b"registered");
+            text::number(out, *life);
+            text::number(out, incarnation.0);
+            delta::write(out, delta);
+        }
+        FromEcs::Answer { number, delta } => {
+            out.extend_from_slice(b"answer");
+            text::number(out, number.0);
+            delta::write(out, delta);
+        }
+        FromEcs::Push(delta) => {
+            out.extend_from_slice(b"push");
+            delta::write(out, delta);
+        }
+        FromEcs::Superseded => out.extend_from_slice(b"superseded"),
+    }
+    out.push(b'\n');
+}
+
+/// Reads what the coordinator says to a server, from a line without its end.
+///
+/// # Errors
+/// [`LineError`] for a line that makes no sense.
+pub fn read_from_ecs(line: &[u8]) -> Result<FromEcs, LineError> {
+    let mut words = Words::new(line);
+    let before = words;
+    let message = match words.word("message")? {
+        b"registered" => {
+            let life = words.number("life")?;
+            let incarnation = Incarnation(words.number("incarnation")?);
+            FromEcs::Registered { life, incarnation, delta: delta::read(&mut words)? }
+        }
+        b"answer" => {
+            let number = Number(words.number("number")?);
+            FromEcs::Answer { number, delta: delta::read(&mut words)? }
+        }
+        b"push" => FromEcs::Push(delta::read(&mut words)?),
+        b"superseded" => FromEcs::Superseded,
+        b"error" => return Err(before.error(Fault::Told { what: told(line) }, "line")),
+        _ => return Err(before.error(Fault::Unknown, "message")),
+    };
+    words.end("message")?;
+    Ok(message)
+}

@@ -1,0 +1,120 @@
+//! Planted defects: each breaks one rule of the design, and switches on to prove that the simulator finds it.
+//!
+//! `mutant!("name")` stands where the defect would be and is false in every ordinary build: the compiler takes it
+//! out. With the feature `mutants`, which only tests use, it is true in a thread that has planted that name.
+//! A switch for each thread lets runs go side by side; the machines have no threads of their own.
+
+#[cfg(feature = "mutants")]
+#[allow(unused_macros, reason = "a crate without a planted defect is complete")]
+macro_rules! mutant {
+    ($name:literal) => {
+        $crate::mutants::is_planted($name)
+    };
+}
+
+#[cfg(not(feature = "mutants"))]
+#[allow(unused_macros, reason = "a crate without a planted defect is complete")]
+macro_rules! mutant {
+    ($name:literal) => {
+        false
+    };
+}
+
+#[cfg(feature = "mutants")]
+mod planted {
+    use std::cell::Cell;
+
+    /// Every defect that can be planted, by name, with the rule that it breaks.
+    pub const MUTANTS: &[(&str, &str)] = &[
+        ("reads without a lease", "R13"),
+        ("lease counted from receipt", "R13"),
+        ("lease longer than the grace", "R13"),
+        ("grace shorter than the leases", "R15"),
+        ("a read checked only before its value is read", "R13"),
+        ("dirty read at the primary", "R13"),
+        ("dirty read at a backup", "R14"),
+        ("read lease granted without own lease", "R14"),
+        ("a pair's grant used for a slot that changed since", "R9"),
+        ("a grant of a newer map used", "R9"),
+        ("epoch unchecked in prepares", "R9"),
+        ("epoch unchecked in acknowledgements", "R9"),
+        ("requests to the ECS unnumbered", "R9"),
+        ("settled before the map is in force", "R9"),
+        ("acknowledgement before a backup's", "R10"),
+        ("commit without a member not yet removed", "R10"),
+        ("acknowledgement before fsync", "R3"),
+        ("two sessions alive", "R12"),
+        ("resend not idempotent: it cuts the log", "R12"),
+        ("what is unacknowledged is not sent again", "R12"),
+        ("grants while its removal is asked", "R15"),
+        ("no grace after a restart", "R15"),
+        ("promotion of a learner", "R17"),
+        ("no reconciliation", "R18"),
+        ("tail dropped instead of kept", "R18"),
+        ("adopted records not awaited", "R18"),
+        ("serves before it is reconciled", "R18"),
+        ("lsn reused after a restart", "R19"),
+        ("orphans not repaired", "R20"),
+        ("a learner's orphan adopted", "R20"),
+        ("the committed instead of the newest value proposed again", "R20"),
+        ("level before what was noted is there", "R20"),
+        ("a learner's commit point that moves early", "commit point"),
+        ("removal asked before the reader has stopped", "R21"),
+        ("removal without waiting for readers", "R21"),
+        ("joiner not counted while asked for, for writes", "R22"),
+        ("joiner not counted while asked for, for reads", "R22"),
+        ("\"level\" by highest lsn", "R22"),
+        ("a learner's stream of committed records only", "section 8"),
+        ("level before the walk ends", "section 8"),
+        ("asked for before it knows that it is level", "R20"),
+        ("hand-over that keeps serving", "R23"),
+        ("a condition answered from pending state", "R11"),
+        ("request ids ignored", "R24"),
+        ("request table not moved", "R24"),
+        ("tombstone floor ignored", "R5"),
+        ("tombstone floor not moved", "R5"),
+    ];
+
+    thread_local! {
+        static PLANTED: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// A defect that is planted in this thread until this is dropped.
+    #[derive(Debug)]
+    pub struct Planted(());
+
+    impl Planted {
+        /// Plants one of [`MUTANTS`].
+        ///
+        /// # Panics
+        /// When there is no such defect.
+        #[must_use]
+        pub fn new(name: &'static str) -> Self {
+            assert!(is_known(name), "no mutant {name:?}");
+            PLANTED.set(Some(name));
+            Self(())
+        }
+    }
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+
+    fn is_known(name: &str) -> bool {
+        MUTANTS.iter().any(|(known, _)| *known == name)
+    }
+
+    #[allow(dead_code, reason = "a crate without a planted defect is complete")]
+    pub(crate) fn is_planted(name: &'static str) -> bool {
+        debug_assert!(is_known(name), "no mutant {name:?}");
+        PLANTED.get() == Some(name)
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[allow(unused_imports, reason = "a crate without a planted defect is complete")]
+pub(crate) use planted::is_planted;
+#[cfg(feature = "mutants")]
+pub use planted::{MUTANTS, Planted};

@@ -1,0 +1,175 @@
+//! The connections between this server and one peer: sessions, positions, acknowledgements (R12).
+//!
+//! The session that this server opened carries what it says as primary; the positions of its messages are counted, and a
+//! *mark* at a position says what an acknowledgement beyond it means. The session that the peer opened carries
+//! what the peer says as primary; messages about an epoch that is not known here yet wait, with all that follow
+//! them, for the map.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::lease::Lease;
+use crate::message::Message;
+use crate::storage::Position;
+use crate::types::{Lsn, Number, Session, SlotId, Time, Version};
+
+/// Messages that wait for a newer map on one session, at most; then the session is closed and begins again.
+pub(crate) const BLOCKED_COUNT_MAX: usize = 65_536;
+
+/// Another server.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) outward: Option<Outward>,
+    pub(crate) inward: Option<Inward>,
+    pub(crate) lease: Lease,
+    /// Not to be connected to again before this time.
+    pub(crate) connect_at: Time,
+    /// When a beacon was sent last.
+    pub(crate) beacon_at: Option<Time>,
+    /// The newest version of the map that it is known to have.
+    pub(crate) version: Version,
+    /// When it was asked last for a newer map.
+    pub(crate) pulled_at: Option<Time>,
+    /// A request for its removal that is not settled: nothing is granted to it (R15).
+    pub(crate) accused: Option<Number>,
+    /// It left prepares unacknowledged for too long: no read lease for it (R16, R21).
+    pub(crate) is_suspect: bool,
+    /// It said that its disk takes no more puts.
+    pub(crate) is_full: bool,
+}
+
+/// The session that this server opened.
+#[derive(Debug)]
+pub(crate) struct Outward {
+    pub(crate) session: Session,
+    pub(crate) is_connected: bool,
+    /// Messages sent.
+    pub(crate) sent: u64,
+    /// The position of the last message about a slot: only those are acknowledged.
+    pub(crate) slot_sent: u64,
+    /// Acknowledged up to here.
+    pub(crate) acked: u64,
+    /// What acknowledgements mean, by position.
+    pub(crate) marks: BTreeMap<u64, Vec<Mark>>,
+}
+
+/// What an acknowledgement of a position means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) slot: SlotId,
+    /// The life of the follower it was sent to.
+    pub(crate) life: u64,
+    pub(crate) meaning: Meaning,
+}
+
+/// What is durable when a mark comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// All of the log up to this lsn.
+    Upto(Lsn),
+    /// The learner's commit point, which it keeps for certain.
+    Level,
+    /// A chunk, behind which the walk goes on.
+    Chunk,
+    /// The last chunk, with which all of the log up to this lsn is there.
+    WalkEnd(Lsn),
+}
+
+/// The session that the peer opened.
+#[derive(Debug)]
+pub(crate) struct Inward {
+    pub(crate) session: Session,
+    /// Messages received.
+    pub(crate) received: u64,
+    /// Positions to acknowledge, each with what must be durable first.
+    pub(crate) owed: VecDeque<(u64, Position)>,
+    /// Messages that wait for a newer map, with their positions.
+    pub(crate) blocked: VecDeque<(u64, Message)>,
+}
+
+impl Inward {
+    pub(crate) fn new(session: Session) -> Self {
+        Self { session, received: 0, owed: VecDeque::new(), blocked: VecDeque::new() }
+    }
+
+    /// Notes that a position is to be acknowledged when everything appended so far is durable.
+    pub(crate) fn owe(&mut self, position: u64, appended: Position) {
+        match self.owed.back_mut() {
+            Some((last, at)) if *at == appended => *last = position,
+            _ => self.owed.push_back((position, appended)),
+        }
+    }
+
+    /// Takes out the position that can be acknowledged now, if there is a new one.
+    pub(crate) fn due(&mut self, durable: Position) -> Option<u64> {
+        let mut due = None;
+        while let Some((position, at)) = self.owed.front().copied() {
+            if at > durable {
+                break;
+            }
+            due = Some(position);
+            self.owed.pop_front();
+        }
+        due
+    }
+}
+
+impl Outward {
+    pub(crate) fn new(session: Session) -> Self {
+        Self {
+            session,
+            is_connected: false,
+            sent: 0,
+            slot_sent: 0,
+            acked: 0,
+            marks: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a mark at the last message about a slot. Returns whether that is acknowledged already.
+    pub(crate) fn mark(&mut self, mark: Mark) -> bool {
+        let is_reached = self.acked >= self.slot_sent;
+        if !is_reached {
+            self.marks.entry(self.slot_sent).or_default().push(mark);
+        }
+        is_reached
+    }
+
+    /// Takes out the marks up to a position.
+    pub(crate) fn acknowledged(&mut self, upto: u64) -> Vec<Mark> {
+        self.acked = self.acked.max(upto);
+        let later = self.marks.split_off(&upto.saturating_add(1));
+        let marks = std::mem::replace(&mut self.marks, later);
+        marks.into_values().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_acknowledged_when_all_appended_before_it_is_durable() {
+        let mut inward = Inward::new(Session::default());
+        inward.owe(1, Position(10));
+        inward.owe(2, Position(10));
+        inward.owe(3, Position(20));
+        assert_eq!(inward.due(Position(9)), None);
+        assert_eq!(inward.due(Position(10)), Some(2));
+        assert_eq!(inward.due(Position(10)), None);
+        assert_eq!(inward.due(Position(25)), Some(3));
+    }
+
+    #[test]
+    fn a_mark_is_reached_by_the_acknowledgement_of_the_message_before_it() {
+        let slot = SlotId::new(1).unwrap();
+        let mark = Mark { slot, life: 1, meaning: Meaning::Chunk };
+        let mut outward = Outward::new(Session::default());
+        (outward.sent, outward.slot_sent) = (3, 3);
+        assert!(!outward.mark(mark));
+        (outward.sent, outward.slot_sent) = (5, 4);
+        assert!(!outward.mark(mark));
+        assert_eq!(outward.acknowledged(3), [mark]);
+        assert_eq!(outward.acknowledged(4), [mark]);
+        assert!(outward.mark(mark), "acknowledged already");
+    }
+}

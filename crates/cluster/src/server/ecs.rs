@@ -1,0 +1,197 @@
+//! Registration, and requests to the coordinator (R9, R15).
+//!
+//! Requests are numbered, and the coordinator handles one server's requests in rising order only. So an answer to a number
+//! settles that request **and every one before it**: what they asked for was done, or never will be. What was
+//! done is read from the map that comes with the answer, after it is in force here. An earlier answer that
+//! comes late says nothing.
+//!
+//! When the connection breaks while something is asked for, nothing is known; as soon as there is a connection again, an
+//! empty request with a higher number settles it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::event::{Action, StopReason};
+use crate::map::Standing;
+use crate::message::{Change, FromEcs, ToEcs};
+use crate::server::{Cx, Server};
+use crate::types::{Incarnation, Number, Time, Version};
+
+/// How long without a request before an empty one is sent as a sign of life.
+const SILENT_MAX: Duration = Duration::from_secs(1);
+/// How long an answer may take before an empty request is sent to settle it.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// What is known of the coordinator.
+#[derive(Debug, Default)]
+pub(super) struct Ecs {
+    pub(super) is_connected: bool,
+    pub(super) incarnation: Option<Incarnation>,
+    /// The version that the map must have before the registration is in force.
+    registered_at: Option<Version>,
+    last: Number,
+    settled: Number,
+    /// Answers whose map is not in force yet.
+    answers: VecDeque<(Number, Version)>,
+    sent_at: Option<Time>,
+}
+
+impl Ecs {
+    pub(super) fn closed(&mut self) {
+        self.is_connected = false;
+    }
+
+    /// Returns whether a change can be asked for now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_connected && self.incarnation.is_some()
+    }
+
+    /// Returns the number that the next request will have.
+    pub(super) fn next_number(&self) -> Number {
+        self.last.next()
+    }
+
+    /// Returns whether the request is settled. One that was never sent is not.
+    pub(super) fn is_settled(&self, number: Number) -> bool {
+        number <= self.settled
+    }
+}
+
+impl Server {
+    pub(super) fn ecs_connected(&mut self, cx: &mut Cx<'_>) {
+        self.ecs.is_connected = true;
+        match self.ecs.incarnation {
+            None => self.register(cx),
+            // Whatever was asked on an earlier connection is settled by the answer to this.
+            Some(_) => self.request(Vec::new(), cx),
+        }
+    }
+
+    pub(super) fn register_again(&mut self, cx: &mut Cx<'_>) {
+        let is_due = self.ecs.sent_at.is_none_or(|at| cx.now.since(at) >= ANSWER_MAX);
+        if self.ecs.is_connected && self.ecs.registered_at.is_none() && is_due {
+            self.register(cx);
+        }
+    }
+
+    fn register(&mut self, cx: &mut Cx<'_>) {
+        self.ecs.sent_at = Some(cx.now);
+        cx.actions.push(Action::ToEcs(ToEcs::Register {
+            server: self.me(),
+            address: self.identity.address.clone(),
+            life: self.identity.life,
+            is_complete: self.identity.is_complete,
+            is_standby: self.identity.is_standby,
+            version: self.version(),
+        }));
+    }
+
+    /// Sends a request and returns its number.
+    fn request(&mut self, changes: Vec<Change>, cx: &mut Cx<'_>) {
+        let Some(incarnation) = self.ecs.incarnation else { return };
+        self.ecs.last = self.ecs.last.next();
+        self.ecs.sent_at = Some(cx.now);
+        cx.actions.push(Action::ToEcs(ToEcs::Request {
+            server: self.me(),
+            incarnation,
+            number: self.ecs.last,
+            version: self.version(),
+            changes,
+            loads: Vec::new(),
+        }));
+    }
+
+    /// Sends what was decided in this step, or a sign of life when one is due.
+    pub(super) fn send_asks(&mut self, cx: &mut Cx<'_>) {
+        if !self.ecs.is_ready() {
+            return;
+        }
+        let number = self.ecs.last.next();
+        let changes = self.collect_asks(number, cx.now);
+        let since = self.ecs.sent_at.map(|at| cx.now.since(at));
+        let is_owed = self.ecs.settled < self.ecs.last;
+        let wait = if is_owed { ANSWER_MAX } else { SILENT_MAX };
+        if !changes.is_empty() || since.is_none_or(|since| since >= wait) {
+            self.request(changes, cx);
+        }
+    }
+
+    pub(super) fn ecs_said(&mut self, message: FromEcs, cx: &mut Cx<'_>) {
+        match message {
+            FromEcs::Registered { life, incarnation, delta } => {
+                if life == self.identity.life && self.ecs.incarnation.is_none() {
+                    self.ecs.registered_at = Some(delta.to);
+                    self.registering = Some(incarnation);
+                    self.take_delta(delta, cx);
+                    self.settle(cx);
+                }
+            }
+            FromEcs::Answer { number, delta } => {
+                if self.ecs.incarnation.is_some() {
+                    self.ecs.answers.push_back((number, delta.to));
+                    self.take_delta(delta, cx);
+                    self.settle(cx);
+                }
+            }
+            FromEcs::Push(delta) => self.take_delta(delta, cx),
+            FromEcs::Superseded => self.stop(StopReason::Superseded, cx),
+        }
+    }
+
+    /// Settles what the map in force lets be settled.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>) {
+        let version = self.version();
+        if self.ecs.incarnation.is_none() && self.ecs.registered_at.is_some_and(|at| at <= version)
+        {
+            self.ecs.incarnation = self.registering;
+            self.relist_all(cx);
+            self.request(Vec::new(), cx);
+        }
+        while let Some((number, at)) = self.ecs.answers.front().copied() {
+            if at > version && !mutant!("settled before the map is in force") {
+                break;
+            }
+            self.ecs.answers.pop_front();
+            let number =
+                if mutant!("requests to the ECS unnumbered") { self.ecs.last } else { number };
+            self.ecs.settled = self.ecs.settled.max(number);
+            self.forget_settled(cx);
+        }
+    }
+
+    /// Asks what a leaving or failed server asks, and ends it when it holds nothing.
+    pub(super) fn end_leaving(&mut self, cx: &mut Cx<'_>) {
+        if !self.wants_to_leave {
+            return;
+        }
+        let standing = self.map.servers().get(&self.me()).map(|server| server.standing);
+        let is_off = matches!(standing, Some(Standing::Leaving | Standing::Standby));
+        let me = self.me();
+        let holds =
+            self.map.slots().any(|(_, slot)| slot.is_holder(me) || slot.former.contains(&me));
+        if is_off && !holds {
+            self.stop(StopReason::Left, cx);
+        }
+    }
+
+    /// Changes that concern the server as a whole.
+    pub(super) fn own_changes(&mut self, now: Time) -> Vec<Change> {
+        let standing = self.map.servers().get(&self.me()).map(|server| server.standing);
+        let mut changes = Vec::new();
+        let is_early = |(number, at)| !self.ecs.is_settled(number) || now.since(at) < SILENT_MAX;
+        if self.own_asked.is_some_and(is_early) {
+            return changes;
+        }
+        if self.wants_to_leave && matches!(standing, Some(Standing::Serving)) {
+            changes.push(Change::Leave);
+        }
+        let me = self.me();
+        if self.has_failed && self.map.slots().any(|(_, slot)| slot.is_holder(me)) {
+            changes.push(Change::Fail);
+        }
+        if !changes.is_empty() {
+            self.own_asked = Some((self.ecs.last.next(), now));
+        }
+        changes
+    }
+}

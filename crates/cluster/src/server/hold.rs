@@ -1,0 +1,296 @@
+//! The backup's and learner's side: what it does with what the primary says.
+//!
+//! Whatever epoch a message is of has been compared with the map already, except that it may be of an older one: that is
+//! refused, by name (R9). A record that is here already is not appended again (R12). What was appended is acknowledged
+//! when it is durable; see `links`.
+
+use crate::event::{Action, Link};
+use crate::message::{Message, SlotMessage, State};
+use crate::replica::Replica;
+use crate::server::{Cx, Server};
+use crate::storage::{PendingInfo, Storage};
+use crate::types::{Epoch, Lsn, Record, ServerId, SlotId};
+
+/// Records in one part of a statement, about, in bytes.
+const STATE_LEN: usize = 64 << 10;
+/// A learner with more pending records than this drops the slot instead of stating them: it would be a transfer the
+/// wrong way round.
+const STATED_COUNT_MAX: usize = 10_000;
+
+impl Server {
+    /// Takes a message about a slot from the server that says it is the slot's primary.
+    pub(super) fn hold(
+        &mut self,
+        from: ServerId,
+        (slot, epoch): (SlotId, Epoch),
+        body: SlotMessage,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(replica) = self.replica(slot) else { return };
+        let known = replica.epoch;
+        let is_taken = ignores_epoch(&body) && replica.holder().is_some();
+        let is_primary = replica.holder().is_some_and(|holder| holder.primary == from);
+        if (epoch < known || !is_primary) && !is_taken {
+            return self.answer(from, (slot, epoch), SlotMessage::Refused { known }, cx);
+        }
+        let is_taken = match body {
+            SlotMessage::Open { commit, is_learner } => {
+                self.state(from, (slot, epoch), commit, is_learner, cx);
+                true
+            }
+            SlotMessage::Prepare { commit, record } => self.prepare(slot, commit, &record, cx),
+            SlotMessage::Chunk { records, upto } => self.chunk(slot, &records, upto, cx),
+            SlotMessage::Fresh => self.fresh(slot, cx),
+            SlotMessage::Commit { commit, floor, has_reads } => {
+                self.committed(slot, commit, has_reads, cx);
+                self.keep_level(slot, cx);
+                if floor > cx.storage.tombstone_floor(slot) && !mutant!("tombstone floor not moved")
+                {
+                    cx.storage.set_tombstone_floor(slot, floor);
+                }
+                true
+            }
+            SlotMessage::StopReads => {
+                self.stop_reads(slot);
+                self.answer(from, (slot, epoch), SlotMessage::ReadsStopped, cx);
+                true
+            }
+            // Answers go the other way.
+            SlotMessage::State(_) | SlotMessage::ReadsStopped | SlotMessage::Refused { .. } => true,
+        };
+        if !is_taken {
+            // No room even in the reserve: nothing more can be acknowledged on this session.
+            self.close_inward(from, cx);
+        }
+    }
+
+    fn answer(
+        &mut self,
+        to: ServerId,
+        (slot, epoch): (SlotId, Epoch),
+        body: SlotMessage,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(inward) = self.peers.get(&to).and_then(|peer| peer.inward.as_ref()) else {
+            return;
+        };
+        let message = Message::Slot { slot, epoch, body };
+        cx.actions.push(Action::Send(Link::In(to, inward.session), message));
+    }
+
+    /// States what is held above the lower of both commit points; a learner, above its own (R18, R20).
+    fn state(
+        &mut self,
+        to: ServerId,
+        at: (SlotId, Epoch),
+        theirs: Lsn,
+        is_learner: bool,
+        cx: &mut Cx<'_>,
+    ) {
+        let Some(replica) = self.replica_mut(at.0) else { return };
+        if is_learner && replica.pending.len() > STATED_COUNT_MAX {
+            cx.storage.drop_slot(at.0);
+            cx.storage.create(at.0);
+            replica.forget_data();
+        }
+        let records = match mutant!("no reconciliation") {
+            true => Vec::new(),
+            false => replica.stated(theirs, is_learner, cx.storage),
+        };
+        let (commit, held) = (replica.commit, replica.held.max(replica.commit));
+        let is_empty = is_learner && held == Lsn(0) && records.is_empty();
+        let mut parts = parts(records);
+        let last = parts.pop().unwrap_or_default();
+        for records in parts {
+            let state = State { commit, held, is_empty, records, is_last: false };
+            self.answer(to, at, SlotMessage::State(state), cx);
+        }
+        let state = State { commit, held, is_empty, records: last, is_last: true };
+        self.answer(to, at, SlotMessage::State(state), cx);
+    }
+
+    /// Appends a record that is not here yet. Returns whether there was room.
+    fn prepare(
+        &mut self,
+        slot: SlotId,
+        commit: Option<Lsn>,
+        record: &Record,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        let Some(replica) = self.replica_mut(slot) else { return true };
+        if mutant!("resend not idempotent: it cuts the log") {
+            replica.pending.cut_above(record.lsn);
+        }
+        if !replica.keep(record, cx.storage) {
+            return false;
+        }
+        if let Some(commit) = commit {
+            replica.publish_upto(commit, cx.storage);
+        }
+        true
+    }
+
+    /// Takes committed records: they are published at once, since nobody reads from a learner.
+    fn chunk(&mut self, slot: SlotId, records: &[Record], upto: Lsn, cx: &mut Cx<'_>) -> bool {
+        let Some(replica) = self.replica_mut(slot) else { return true };
+        for record in records {
+            if replica.pending.contains(record.lsn, &record.key)
+                || is_published(cx.storage, slot, record)
+            {
+                continue;
+            }
+            if cx.storage.append(slot, record).is_err() {
+                return false;
+            }
+            cx.storage.publish(slot, record.lsn, &record.key);
+        }
+        replica.held = replica.held.max(upto);
+        if mutant!("a learner's commit point that moves early") {
+            replica.commit = replica.commit.max(upto);
+            cx.storage.set_commit_point(slot, replica.commit);
+        }
+        true
+    }
+
+    /// Drops what a learner holds: it cannot be brought up to date.
+    fn fresh(&mut self, slot: SlotId, cx: &mut Cx<'_>) -> bool {
+        let Some(replica) = self.replica_mut(slot) else { return true };
+        if replica.holder().is_some_and(|holder| holder.is_learner) {
+            cx.storage.drop_slot(slot);
+            cx.storage.create(slot);
+            replica.forget_data();
+        }
+        true
+    }
+
+    /// Publishes up to the primary's commit point.
+    fn committed(&mut self, slot: SlotId, commit: Lsn, has_reads: bool, cx: &mut Cx<'_>) {
+        let Some(replica) = self.replica_mut(slot) else { return };
+        replica.publish_upto(commit, cx.storage);
+        if let Some(holder) = replica.holder_mut() {
+            holder.has_reads = has_reads && !holder.has_stopped && !holder.is_learner;
+        }
+    }
+
+    /// A learner that is told a commit point is level. What it held too much is overridden below that point, so the point
+    /// must outlast a restart before it becomes a member: the acknowledgement waits for it (R20).
+    fn keep_level(&mut self, slot: SlotId, cx: &mut Cx<'_>) {
+        let is_learner = self.replica(slot).and_then(Replica::holder).is_some_and(|h| h.is_learner);
+        if is_learner {
+            cx.storage.keep_commit_point(slot);
+        }
+    }
+
+    fn stop_reads(&mut self, slot: SlotId) {
+        if let Some(holder) = self.replica_mut(slot).and_then(Replica::holder_mut) {
+            holder.has_stopped = true;
+            holder.has_reads = false;
+        }
+    }
+}
+
+/// Returns whether the message is taken whatever epoch it is of: never, but in planted defects.
+fn ignores_epoch(body: &SlotMessage) -> bool {
+    match body {
+        SlotMessage::Prepare { .. } => mutant!("epoch unchecked in prepares"),
+        // What these bring is committed, and true whatever epoch it is of.
+        SlotMessage::Chunk { .. }
+        | SlotMessage::Commit { .. }
+        | SlotMessage::Open { .. }
+        | SlotMessage::Fresh
+        | SlotMessage::StopReads
+        | SlotMessage::State(_)
+        | SlotMessage::ReadsStopped
+        | SlotMessage::Refused { .. } => false,
+    }
+}
+
+/// Returns whether the record, or a newer one of its key, is published; for one that only carries a request id, whether
+/// it or a newer one of its client is.
+pub(super) fn is_published(storage: &dyn Storage, slot: SlotId, record: &Record) -> bool {
+    let newest = match (&record.request, record.is_request_only()) {
+        (Some(request), true) => storage.request(slot, request.client).map(|entry| entry.lsn),
+        _ => storage.newest(slot, &record.key).map(|entry| entry.lsn),
+    };
+    newest.is_some_and(|lsn| lsn >= record.lsn)
+}
+
+/// Cuts a statement into parts.
+fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let (mut parts, mut len) = (vec![Vec::new()], 0);
+    for record in records {
+        if len >= STATE_LEN {
+            parts.push(Vec::new());
+            len = 0;
+        }
+        len += record.byte_len();
+        if let Some(part) = parts.last_mut() {
+            part.push(record);
+        }
+    }
+    parts
+}
+
+impl Replica {
+    /// Appends a record as pending, unless it is here, or its key has a newer one that is published. Returns whether
+    /// there was room.
+    ///
+    /// A record below the commit point that is not here is superseded for certain: the commit point promises that every
+    /// committed record up to it is held, or a newer one of its key, which may have been a tombstone below the floor.
+    /// Taking it would bring it back.
+    pub(super) fn keep(&mut self, record: &Record, storage: &mut dyn Storage) -> bool {
+        let is_here = record.lsn <= self.commit
+            || self.pending.contains(record.lsn, &record.key)
+            || is_published(storage, self.slot, record);
+        if is_here {
+            return true;
+        }
+        match storage.append(self.slot, record) {
+            Ok(position) => {
+                self.pending.insert(info(record), position);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Publishes pending records up to an lsn, which becomes the commit point. It never falls (R12).
+    pub(super) fn publish_upto(&mut self, commit: Lsn, storage: &mut dyn Storage) {
+        for item in self.pending.take_upto(commit) {
+            storage.publish(self.slot, item.info.lsn, &item.info.key);
+        }
+        if commit > self.commit {
+            self.commit = commit;
+            self.held = self.held.max(commit);
+            storage.set_commit_point(self.slot, commit);
+        }
+    }
+
+    /// Returns the records above the lower of both commit points: published ones, then pending ones. A learner's published
+    /// records above its own commit point were committed when it got them; only the pending ones can be orphans.
+    fn stated(&self, theirs: Lsn, is_learner: bool, storage: &dyn Storage) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut above = Some(theirs).filter(|theirs| *theirs < self.commit && !is_learner);
+        while let Some(from) = above {
+            let page = storage.page(self.slot, from, STATE_LEN);
+            records.extend(page.records);
+            above = page.next;
+        }
+        let pending = self.pending.iter();
+        let read = |item: &crate::pending::Item| {
+            storage.read_pending(self.slot, item.info.lsn, &item.info.key)
+        };
+        records.extend(pending.filter_map(read));
+        records
+    }
+}
+
+/// Returns what the pending table keeps of a record.
+pub(super) fn info(record: &Record) -> PendingInfo {
+    PendingInfo {
+        lsn: record.lsn,
+        key: record.key.clone(),
+        is_live: record.value.is_some(),
+        request: record.request,
+    }
+}

@@ -1,0 +1,310 @@
+//! Sessions with peers: opening, fencing, beacons, acknowledgements (R9, R12, R16).
+
+use std::collections::BTreeMap;
+
+use crate::event::{Action, Link};
+use crate::lease::Grant;
+use crate::message::{Beacon, Message, SlotMessage};
+use crate::peer::{BLOCKED_COUNT_MAX, Inward, Outward, Peer};
+use crate::server::{Cx, Server};
+use crate::types::{Epoch, ServerId, Session, SlotId, Time, Version};
+
+impl Server {
+    /// Opens the sessions that are missing.
+    pub(super) fn connect_peers(&mut self, cx: &mut Cx<'_>) {
+        let Some(incarnation) = self.ecs.incarnation else { return };
+        let missing: Vec<ServerId> = self
+            .wanted
+            .iter()
+            .filter(|id| {
+                let peer = self.peers.get(id);
+                peer.is_none_or(|p| p.outward.is_none() && p.connect_at <= cx.now)
+            })
+            .copied()
+            .collect();
+        for id in missing {
+            let Some(address) = self.map.servers().get(&id).map(|s| s.address.clone()) else {
+                continue;
+            };
+            let session = Session { incarnation, number: self.count() };
+            let peer = self.peers.entry(id).or_default();
+            peer.connect_at = cx.now + self.config.retry_every;
+            peer.outward = Some(Outward::new(session));
+            cx.actions.push(Action::Connect { link: Link::Out(id, session), address });
+        }
+    }
+
+    pub(super) fn connected(&mut self, link: Link, cx: &mut Cx<'_>) {
+        let Link::Out(id, session) = link else { return };
+        let version = self.version();
+        let current = self.peers.get_mut(&id).and_then(|peer| peer.outward.as_mut());
+        match current {
+            Some(outward) if outward.session == session => outward.is_connected = true,
+            _ => return cx.actions.push(Action::Close(link)),
+        }
+        self.send(id, Message::Hello { session, version }, cx);
+        self.send_beacon(id, cx);
+        self.open_followers(id, cx);
+    }
+
+    pub(super) fn closed(&mut self, link: Link, now: Time) {
+        match link {
+            Link::Out(id, session) => {
+                let Some(peer) = self.peers.get_mut(&id) else { return };
+                if peer.outward.as_ref().is_some_and(|o| o.session == session) {
+                    peer.outward = None;
+                    peer.connect_at = now + self.config.retry_every / 4;
+                    self.reset_followers(id);
+                }
+            }
+            Link::In(id, session) => {
+                let Some(peer) = self.peers.get_mut(&id) else { return };
+                if peer.inward.as_ref().is_some_and(|i| i.session == session) {
+                    peer.inward = None;
+                }
+            }
+        }
+    }
+
+    /// Sends a message on the session that this server opened, if it stands. Returns whether it did.
+    pub(super) fn send(&mut self, id: ServerId, message: Message, cx: &mut Cx<'_>) -> bool {
+        let outward = self.peers.get_mut(&id).and_then(|peer| peer.outward.as_mut());
+        let Some(outward) = outward.filter(|outward| outward.is_connected) else { return false };
+        outward.sent += 1;
+        cx.actions.push(Action::Send(Link::Out(id, outward.session), message));
+        true
+    }
+
+    pub(super) fn send_slot(
+        &mut self,
+        id: ServerId,
+        (slot, epoch): (SlotId, Epoch),
+        body: SlotMessage,
+        cx: &mut Cx<'_>,
+    ) -> bool {
+        let is_sent = self.send(id, Message::Slot { slot, epoch, body }, cx);
+        let outward = self.peers.get_mut(&id).and_then(|peer| peer.outward.as_mut());
+        if let Some(outward) = outward.filter(|_| is_sent) {
+            outward.slot_sent = outward.sent;
+        }
+        is_sent
+    }
+
+    pub(super) fn received(&mut self, link: Link, message: Message, cx: &mut Cx<'_>) {
+        if self.ecs.incarnation.is_none() {
+            // Not registered yet: the peer will come again.
+            return cx.actions.push(Action::Close(link));
+        }
+        match link {
+            Link::Out(id, session) => self.received_answer(id, session, message, cx),
+            Link::In(id, session) => self.received_inward(id, session, message, cx),
+        }
+    }
+
+    fn received_answer(
+        &mut self,
+        id: ServerId,
+        session: Session,
+        message: Message,
+        cx: &mut Cx<'_>,
+    ) {
+        let outward = self.peers.get(&id).and_then(|peer| peer.outward.as_ref());
+        let is_current = outward.is_some_and(|outward| outward.session == session);
+        if !is_current && !mutant!("two sessions alive") {
+            return;
+        }
+        match message {
+            Message::Ack { upto } => self.acknowledged(id, upto, cx),
+            Message::Pull { version } => self.pulled(id, version, cx),
+            Message::Push(delta) => self.take_delta(delta, cx),
+            Message::Slot { slot, epoch, body } => self.answered(id, (slot, epoch), body, cx),
+            // Beacons and greetings go the other way.
+            Message::Hello { .. } | Message::Beacon(_) => {}
+        }
+    }
+
+    fn received_inward(
+        &mut self,
+        id: ServerId,
+        session: Session,
+        message: Message,
+        cx: &mut Cx<'_>,
+    ) {
+        if let Message::Hello { version, .. } = message {
+            self.greeted(id, session, version, cx);
+        }
+        let peer = self.peers.entry(id).or_default();
+        let Some(inward) =
+            peer.inward.as_mut().filter(|i| i.session == session || mutant!("two sessions alive"))
+        else {
+            return cx.actions.push(Action::Close(Link::In(id, session)));
+        };
+        inward.received += 1;
+        let position = inward.received;
+        match message {
+            Message::Hello { .. } => {}
+            Message::Beacon(beacon) => self.heard(id, session, beacon, cx),
+            Message::Push(delta) => self.take_delta(delta, cx),
+            Message::Slot { .. } => {
+                if inward.blocked.len() >= BLOCKED_COUNT_MAX {
+                    return self.close_inward(id, cx);
+                }
+                inward.blocked.push_back((position, message));
+                self.unblock(id, cx);
+            }
+            // Only answers go this way.
+            Message::Ack { .. } | Message::Pull { .. } => {}
+        }
+    }
+
+    /// Lets a new session begin, and fences every earlier one.
+    fn greeted(&mut self, id: ServerId, session: Session, version: Version, cx: &mut Cx<'_>) {
+        let newest = self.map.servers().get(&id).map(|server| server.incarnation);
+        let peer = self.peers.entry(id).or_default();
+        let is_late = peer.inward.as_ref().is_some_and(|inward| inward.session >= session);
+        if is_late || newest.is_some_and(|incarnation| session.incarnation < incarnation) {
+            return;
+        }
+        if let Some(old) = peer.inward.replace(Inward::new(session)) {
+            cx.actions.push(Action::Close(Link::In(id, old.session)));
+        }
+        peer.version = peer.version.max(version);
+        self.pull_if_behind(id, version, cx);
+    }
+
+    pub(super) fn close_inward(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.take());
+        if let Some(inward) = inward {
+            cx.actions.push(Action::Close(Link::In(id, inward.session)));
+        }
+    }
+
+    /// Works on the messages of a peer until one must wait for a newer map.
+    pub(super) fn unblock(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        loop {
+            let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.as_mut());
+            let Some(inward) = inward else { return };
+            let Some((position, Message::Slot { slot, epoch, body })) = inward.blocked.pop_front()
+            else {
+                return;
+            };
+            let known = self.replicas.get(usize::from(slot.index())).map(|replica| replica.epoch);
+            if known.is_some_and(|known| epoch > known) {
+                inward.blocked.push_front((position, Message::Slot { slot, epoch, body }));
+                return self.pull(id, cx);
+            }
+            self.hold(id, (slot, epoch), body, cx);
+            let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.as_mut());
+            if let Some(inward) = inward {
+                inward.owe(position, cx.storage.appended());
+            }
+        }
+    }
+
+    pub(super) fn pull_if_behind(&mut self, id: ServerId, version: Version, cx: &mut Cx<'_>) {
+        if version > self.version() {
+            self.pull(id, cx);
+        }
+    }
+
+    /// Asks a peer that is ahead for its map, not too often.
+    fn pull(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        let version = self.version();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let wait = self.config.beacon_every / 5;
+        if peer.pulled_at.is_some_and(|at| cx.now.since(at) < wait) {
+            return;
+        }
+        let Some(inward) = &peer.inward else { return };
+        peer.pulled_at = Some(cx.now);
+        cx.actions.push(Action::Send(Link::In(id, inward.session), Message::Pull { version }));
+    }
+
+    fn pulled(&mut self, id: ServerId, version: Version, cx: &mut Cx<'_>) {
+        if version < self.version() {
+            let delta = self.map.since(version);
+            self.send(id, Message::Push(delta), cx);
+        }
+    }
+
+    fn heard(&mut self, id: ServerId, session: Session, beacon: Beacon, cx: &mut Cx<'_>) {
+        let own = self.incarnation();
+        let peer = self.peers.entry(id).or_default();
+        peer.lease.hear(cx.now, session.incarnation, beacon.sent_at);
+        peer.version = peer.version.max(beacon.version);
+        peer.is_full = beacon.is_full;
+        let version = beacon.version;
+        let echo = beacon.echo.filter(|(incarnation, _)| *incarnation == own);
+        if let Some((_, sent_at)) = echo {
+            let sent_at = if mutant!("lease counted from receipt") { cx.now } else { sent_at };
+            peer.lease.hold(Grant {
+                sent_at,
+                version,
+                is_primary: beacon.is_grant,
+                is_read: beacon.is_read_grant,
+                leases: beacon.leases,
+            });
+        }
+        self.pull_if_behind(id, version, cx);
+    }
+
+    /// Sends the beacons that are due.
+    pub(super) fn send_beacons(&mut self, cx: &mut Cx<'_>) {
+        let every = self.config.beacon_every;
+        let is_due = |peer: &Peer| peer.beacon_at.is_none_or(|at| cx.now.since(at) >= every);
+        let due: Vec<ServerId> =
+            self.peers.iter().filter(|(_, peer)| is_due(peer)).map(|(id, _)| *id).collect();
+        for id in due {
+            self.send_beacon(id, cx);
+        }
+    }
+
+    pub(super) fn send_beacon(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        if !self.is_able(cx.now) {
+            return;
+        }
+        let (is_grant, is_read_grant) = self.grants(id, cx.now);
+        let (version, lease) = (self.version(), self.config.lease);
+        let held = |peer: &Peer| peer.lease.primary_version(cx.now, lease, version);
+        let leases: BTreeMap<ServerId, Version> =
+            self.peers.iter().filter_map(|(id, peer)| Some((*id, held(peer)?))).collect();
+        let is_full = cx.storage.is_full();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.outward.as_ref().is_none_or(|outward| !outward.is_connected) {
+            return;
+        }
+        peer.beacon_at = Some(cx.now);
+        let echo = peer.lease.echo();
+        if is_read_grant && echo.is_some() {
+            peer.lease.note_read_grant();
+        }
+        let sent_at = cx.now;
+        let beacon = Beacon { sent_at, echo, is_grant, is_read_grant, version, leases, is_full };
+        self.send(id, Message::Beacon(beacon), cx);
+    }
+
+    /// Returns what is granted to a peer now: a primary lease, a read lease.
+    fn grants(&self, id: ServerId, now: Time) -> (bool, bool) {
+        let Some(peer) = self.peers.get(&id) else { return (false, false) };
+        let is_accused = peer.accused.is_some() && !mutant!("grants while its removal is asked");
+        if is_accused {
+            return (false, false);
+        }
+        (true, !peer.is_suspect && !self.lacks_joiners_lease(id, now))
+    }
+
+    /// Sends the acknowledgements that are due.
+    pub(super) fn send_acks(&mut self, cx: &mut Cx<'_>) {
+        let mut durable = self.durable;
+        if mutant!("acknowledgement before fsync") {
+            durable = cx.storage.appended();
+        }
+        for (id, peer) in &mut self.peers {
+            let Some(inward) = &mut peer.inward else { continue };
+            if let Some(upto) = inward.due(durable).filter(|_| !self.has_failed) {
+                let link = Link::In(*id, inward.session);
+                cx.actions.push(Action::Send(link, Message::Ack { upto }));
+            }
+        }
+    }
+}

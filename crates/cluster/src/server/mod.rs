@@ -1,0 +1,301 @@
+//! A server: its slots, its peers, its leases, put together.
+//!
+//! [`Server::step`] takes one event and says what is to be done. What an event touches is worked off at the end of
+//! the same step: slots whose records can be committed, learners that have become level, requests to the coordinator,
+//! acknowledgements that are due.
+//!
+//! | file | what |
+//! |---|---|
+//! | `maps` | new maps: made durable, then put in force; roles |
+//! | `ecs` | registration and requests to the coordinator |
+//! | `links` | sessions with peers, beacons, acknowledgements |
+//! | `clients` | reads and writes |
+//! | `lead` | the primary's side: prepares, commits |
+//! | `follow` | what members and learners state, and what they are sent for it |
+//! | `walk` | the committed records that a learner lacks |
+//! | `hold` | the backup's and learner's side |
+//! | `converge` | towards the ideal members: promotions, hand-overs, removals |
+//! | `peek` | a look from outside, for tests and for people |
+
+mod clients;
+mod converge;
+mod ecs;
+mod follow;
+mod hold;
+mod lead;
+mod links;
+mod maps;
+mod peek;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::config::Config;
+use crate::event::{Action, Event, Refusal, Reply, StopReason};
+use crate::map::{Delta, Map};
+use crate::message::Change;
+use crate::peer::Peer;
+use crate::replica::Replica;
+use crate::server::ecs::Ecs;
+use crate::server::walk::Throttle;
+use crate::storage::{Position, Storage};
+use crate::types::{Incarnation, Number, ServerId, SlotId, Time, Version};
+
+pub use peek::{Peek, Role};
+
+/// Who a server is, in one life of its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id, kept in its folder.
+    pub server: ServerId,
+    /// Where it listens: `ip:port`.
+    pub address: String,
+    /// Drawn at the start of its process.
+    pub life: u64,
+    /// Whether it provably holds all it ever acknowledged: every acknowledgement was synced and recovery was clean,
+    /// or the machine has not gone down since.
+    pub is_complete: bool,
+    /// Whether it waits to be asked onto the ring.
+    pub is_standby: bool,
+}
+
+/// The time, the storage, and where actions go: what a step works with.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Time,
+    pub(crate) storage: &'a mut dyn Storage,
+    pub(crate) actions: &'a mut Vec<Action>,
+}
+
+/// A server's machine.
+#[derive(Debug)]
+pub struct Server {
+    identity: Identity,
+    config: Config,
+    map: Map,
+    /// A delta that is being made durable.
+    persisting: Option<Delta>,
+    /// Deltas that came meanwhile.
+    deltas: VecDeque<Delta>,
+    ecs: Ecs,
+    /// The incarnation that comes into force with its map.
+    registering: Option<Incarnation>,
+    /// The last request that concerned the server as a whole.
+    own_asked: Option<(Number, Time)>,
+    peers: BTreeMap<ServerId, Peer>,
+    /// Servers that share a slot with this one.
+    wanted: BTreeSet<ServerId>,
+    replicas: Vec<Replica>,
+    /// Slots to look at before the step ends.
+    touched: BTreeSet<SlotId>,
+    /// Slots whose followers are to be told a commit point at the next tick.
+    untold: BTreeSet<SlotId>,
+    /// Slots with a change to ask for that is not sent.
+    unsent: BTreeSet<SlotId>,
+    /// Slots with a change asked for that is not settled.
+    asking: BTreeSet<SlotId>,
+    /// Primaries to be deposed, to ask for when the step ends.
+    deposes: Vec<Change>,
+    throttle: Throttle,
+    /// When slots that are not as they shall be were looked at last, and peers judged.
+    judged_at: Time,
+    /// When tombstone floors were raised last.
+    floors_at: Time,
+    /// The last tick, and since when ticks have come without a gap: a silence during an own pause is not the peers'.
+    ticked_at: Option<Time>,
+    awake_since: Time,
+    durable: Position,
+    /// What the oldest sync that is awaited must reach, and since when it is awaited (R16).
+    syncing: Option<(Position, Time)>,
+    has_failed: bool,
+    wants_to_leave: bool,
+    has_stopped: bool,
+    /// The last session number, follower life and walk number given.
+    counter: u64,
+}
+
+impl Server {
+    /// Returns the machine of a server that has just started, with the map it kept and what its storage recovered.
+    #[must_use]
+    pub fn new(config: Config, identity: Identity, map: Map, storage: &dyn Storage) -> Self {
+        let replicas = map.slots().map(|(slot, _)| Replica::new(slot)).collect();
+        let mut server = Self {
+            ecs: Ecs::default(),
+            registering: None,
+            own_asked: None,
+            throttle: Throttle::default(),
+            identity,
+            config,
+            map,
+            persisting: None,
+            deltas: VecDeque::new(),
+            peers: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            replicas,
+            touched: BTreeSet::new(),
+            untold: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            asking: BTreeSet::new(),
+            deposes: Vec::new(),
+            judged_at: Time(0),
+            floors_at: Time(0),
+            ticked_at: None,
+            awake_since: Time(0),
+            durable: Position(0),
+            syncing: None,
+            has_failed: false,
+            wants_to_leave: false,
+            has_stopped: false,
+            counter: 0,
+        };
+        for slot in storage.slots() {
+            if let Some(replica) = server.replica_mut(slot) {
+                replica.recover(storage);
+            }
+        }
+        server
+    }
+
+    /// Takes one event at the time `now` and appends what is to be done.
+    pub fn step(
+        &mut self,
+        now: Time,
+        event: Event,
+        storage: &mut dyn Storage,
+        actions: &mut Vec<Action>,
+    ) {
+        let cx = &mut Cx { now, storage, actions };
+        if self.has_stopped {
+            if let Event::Client { op, .. } = event {
+                cx.actions.push(Action::Reply(op, Reply::Refused(Refusal::Stopped)));
+            }
+            return;
+        }
+        self.take(event, cx);
+        self.finish(cx);
+    }
+
+    fn take(&mut self, event: Event, cx: &mut Cx<'_>) {
+        match event {
+            Event::Tick => self.tick(cx),
+            Event::Connected(link) => self.connected(link, cx),
+            Event::Closed(link) => self.closed(link, cx.now),
+            Event::Received(link, message) => self.received(link, message, cx),
+            Event::EcsConnected => self.ecs_connected(cx),
+            Event::EcsClosed => self.ecs.closed(),
+            Event::FromEcs(message) => self.ecs_said(message, cx),
+            Event::MapPersisted(version) => self.map_persisted(version, cx),
+            Event::Durable(position) => self.synced(position, cx),
+            Event::StorageFailed => self.fail(cx),
+            Event::Client { op, slot, key, ask } => self.client(op, slot, key, ask, cx),
+            Event::ReadDone { ticket, value } => self.read_done(ticket, value, cx),
+            Event::PageDone(ticket, page) => self.page_done(ticket, page, cx),
+            Event::Forget { slot, client } => self.forget_client(slot, client, cx),
+            Event::Leave => self.wants_to_leave = true,
+        }
+    }
+
+    /// Works off what the event touched.
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        // Looking at a slot may touch it again, for instance when a finished reconciliation lets a learner begin.
+        while let Some(slot) = self.touched.pop_first() {
+            self.progress(slot, cx);
+        }
+        self.send_asks(cx);
+        self.send_acks(cx);
+        self.watch_syncs(cx);
+    }
+
+    fn tick(&mut self, cx: &mut Cx<'_>) {
+        let gap = self.ticked_at.replace(cx.now).map(|at| cx.now.since(at));
+        if gap.is_none_or(|gap| gap >= self.config.beacon_every) {
+            self.awake_since = cx.now;
+        }
+        if self.ecs.incarnation.is_none() {
+            self.register_again(cx);
+            return;
+        }
+        self.connect_peers(cx);
+        self.send_beacons(cx);
+        self.tell_commits(cx);
+        self.pump_walks(cx);
+        self.judge(cx);
+        self.raise_floors(cx);
+        self.end_leaving(cx);
+    }
+
+    fn synced(&mut self, position: Position, cx: &mut Cx<'_>) {
+        self.durable = self.durable.max(position);
+        if self.syncing.is_some_and(|(awaited, _)| awaited <= self.durable) {
+            self.syncing = None;
+        }
+        let durable = self.durable;
+        let led = self.replicas.iter().filter(|r| r.primary().is_some() && !r.pending.is_empty());
+        let ready = led.filter(|r| r.pending.iter().next().is_some_and(|i| i.position <= durable));
+        self.touched.extend(ready.map(|replica| replica.slot));
+        self.watch_syncs(cx);
+    }
+
+    /// Notes since when a sync is awaited.
+    fn watch_syncs(&mut self, cx: &Cx<'_>) {
+        let appended = cx.storage.appended();
+        if self.syncing.is_none() && appended > self.durable {
+            self.syncing = Some((appended, cx.now));
+        }
+    }
+
+    /// Returns whether the data path moves, so that a beacon may be sent (R16).
+    fn is_able(&self, now: Time) -> bool {
+        let is_stuck = |(_, since)| now.since(since) >= self.config.sync_max;
+        !self.has_failed && !self.syncing.is_some_and(is_stuck)
+    }
+
+    fn fail(&mut self, cx: &mut Cx<'_>) {
+        self.has_failed = true;
+        for index in 0..self.replicas.len() {
+            self.drop_waiters(index, cx);
+        }
+    }
+
+    fn stop(&mut self, reason: StopReason, cx: &mut Cx<'_>) {
+        for index in 0..self.replicas.len() {
+            self.drop_waiters(index, cx);
+        }
+        self.has_stopped = true;
+        cx.actions.push(Action::Stop(reason));
+    }
+
+    fn replica(&self, slot: SlotId) -> Option<&Replica> {
+        self.replicas.get(usize::from(slot.index()))
+    }
+
+    fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
+        self.replicas.get_mut(usize::from(slot.index()))
+    }
+
+    fn me(&self) -> ServerId {
+        self.identity.server
+    }
+
+    /// Returns the next number for a session, a follower's life or a walk.
+    fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Returns the map in force.
+    #[must_use]
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Returns the incarnation it is registered as; zero before that.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.ecs.incarnation.unwrap_or_default()
+    }
+
+    /// Returns the version of the map in force.
+    fn version(&self) -> Version {
+        self.map.version()
+    }
+}

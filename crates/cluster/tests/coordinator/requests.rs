@@ -1,0 +1,208 @@
+//! What servers ask for: the right ones get it, once, in the order of their numbers.
+
+use cluster::coordinator::{ConnectionId, Event};
+use cluster::{Change, Epoch, Incarnation, Number, ServerId, Slot, SlotId, Standing, ToEcs};
+
+use crate::play::{Play, id, slot};
+
+/// A slot, its members as (primary, backup, backup), its epoch.
+fn some_slot(play: &Play) -> (SlotId, [ServerId; 3], Epoch) {
+    let at = play.map().slot(slot(3));
+    let members: Vec<_> = at.members().collect();
+    (slot(3), members.try_into().unwrap(), at.epoch)
+}
+
+fn now(play: &Play, slot: SlotId) -> &Slot {
+    play.map().slot(slot)
+}
+
+#[test]
+fn a_backup_that_deposes_is_primary_in_a_new_term() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, c], epoch) = some_slot(&play);
+    play.ask(c, vec![Change::Depose { slot, epoch }]);
+    let at = play.maps.iter().map(|map| map.slot(slot)).find(|at| at.epoch == epoch.next());
+    let at = at.unwrap().clone();
+    assert_eq!((at.primary_id(), &at.backups), (Some(c), &vec![b]));
+    assert_eq!(at.term, epoch.next());
+    let entry = play.log.iter().find(|entry| entry.about == vec![p]);
+    assert!(entry.unwrap().why.ends_with("asked: deposed 1"), "{entry:?}");
+    // When the other backup's accusation comes, it is late.
+    let count = play.log.len();
+    play.ask(b, vec![Change::Depose { slot, epoch }]);
+    assert_eq!(play.log.len(), count);
+    assert_eq!(play.actor(b).answered, play.actor(b).number, "it is answered all the same");
+    assert_eq!(play.actor(b).map, *play.map());
+}
+
+#[test]
+fn a_decision_is_told_once_to_the_asker_and_once_to_everybody_else() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, c], epoch) = some_slot(&play);
+    let connection = play.actor(p).connection.unwrap();
+    let said = play.request(p, vec![Change::HandOver { slot, epoch, to: b }]);
+    play.step(Event::Received(connection, said));
+    assert_eq!(play.sent_count, 3);
+    play.deliver_all();
+    assert!([p, b, c].iter().all(|server| play.actor(*server).map == *play.map()));
+    play.step(Event::Tick);
+    assert_eq!(play.sent_count, 0);
+}
+
+#[test]
+fn of_two_that_accuse_each_other_the_first_wins() {
+    for is_primary_first in [true, false] {
+        let mut play = Play::with_servers(&[1, 2, 3]);
+        let (slot, [p, b, _], epoch) = some_slot(&play);
+        let remove = vec![Change::Remove { slot, epoch, member: b }];
+        let depose = vec![Change::Depose { slot, epoch }];
+        let mut asks = vec![(p, remove), (b, depose)];
+        if !is_primary_first {
+            asks.reverse();
+        }
+        asks.into_iter().for_each(|(server, changes)| play.ask(server, changes));
+        let (winner, loser) = if is_primary_first { (p, b) } else { (b, p) };
+        assert_eq!(now(&play, slot).primary_id(), Some(winner));
+        assert!(!now(&play, slot).is_member(loser));
+    }
+}
+
+#[test]
+fn only_the_primary_removes_hands_over_and_promotes() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, c], epoch) = some_slot(&play);
+    let count = play.log.len();
+    play.ask(b, vec![Change::Remove { slot, epoch, member: c }]);
+    play.ask(b, vec![Change::HandOver { slot, epoch, to: c }]);
+    play.ask(p, vec![Change::HandOver { slot, epoch, to: p }]);
+    play.ask(p, vec![Change::Depose { slot, epoch }]);
+    play.ask(p, vec![Change::Promote { slot, epoch, learner: (b, Incarnation(1)) }]);
+    assert_eq!(play.log.len(), count);
+    play.ask(p, vec![Change::HandOver { slot, epoch, to: c }]);
+    let at = now(&play, slot);
+    assert_eq!((at.primary, at.term), (Some((c, Incarnation(1))), epoch.next()));
+    assert!(at.backups.contains(&p) && at.backups.contains(&b));
+}
+
+#[test]
+fn a_second_change_of_a_slot_in_one_request_finds_the_epoch_gone() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, c], epoch) = some_slot(&play);
+    let remove = |member| Change::Remove { slot, epoch, member };
+    let version = play.map().version();
+    play.ask(p, vec![remove(b), remove(c)]);
+    let first = &play.maps[usize::try_from(version.0 + 1).unwrap()];
+    assert_eq!(first.slot(slot).backups, vec![c]);
+}
+
+#[test]
+fn a_late_request_is_dropped_without_an_answer() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, _], epoch) = some_slot(&play);
+    let late = play.request(p, vec![Change::Remove { slot, epoch, member: b }]);
+    play.ask(p, Vec::new());
+    let answered = play.actor(p).answered;
+    let count = play.log.len();
+    let connection = play.actor(p).connection.unwrap();
+    play.step(Event::Received(connection, late.clone()));
+    play.deliver_all();
+    assert_eq!((play.log.len(), play.actor(p).answered), (count, answered));
+    // Nor is one that comes twice answered twice.
+    let again = play.request(p, Vec::new());
+    play.step(Event::Received(connection, again.clone()));
+    assert_eq!(play.sent_count, 1);
+    play.step(Event::Received(connection, again));
+    assert_eq!(play.sent_count, 0);
+    // A new connection of the same life does not make it new.
+    play.register(p);
+    let connection = play.actor(p).connection.unwrap();
+    play.step(Event::Received(connection, late));
+    assert_eq!(play.log.len(), count);
+}
+
+#[test]
+fn a_life_that_is_over_is_told_so() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, _], epoch) = some_slot(&play);
+    let old = play.request(p, vec![Change::Remove { slot, epoch, member: b }]);
+    play.start(p);
+    let connection = play.actor(p).connection.unwrap();
+    play.step(Event::Received(connection, old));
+    assert!(play.actor(p).is_superseded);
+    assert!(now(&play, slot).is_member(b));
+    assert_eq!(play.closed.last(), Some(&connection));
+}
+
+#[test]
+fn an_unknown_server_and_a_life_of_the_future_are_sent_away() {
+    let mut play = Play::with_servers(&[1]);
+    let request = |server, incarnation| ToEcs::Request {
+        server,
+        incarnation: Incarnation(incarnation),
+        number: Number(1),
+        version: cluster::Version(0),
+        changes: Vec::new(),
+        loads: Vec::new(),
+    };
+    for (connection, said) in [(70, request(id(8), 1)), (71, request(id(1), 2))] {
+        let connection = ConnectionId(connection);
+        play.step(Event::Connected(connection));
+        play.step(Event::Received(connection, said));
+        assert_eq!(play.closed.last(), Some(&connection));
+    }
+}
+
+#[test]
+fn a_server_whose_disk_failed_leaves_every_slot_that_somebody_else_holds() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    play.ask(id(2), vec![Change::Fail]);
+    assert!(play.map().slots().all(|(_, slot)| !slot.is_holder(id(2))));
+    play.wait(crate::play::ms(5000));
+    assert!(play.map().slots().all(|(_, slot)| !slot.is_holder(id(2))), "nor is it asked back");
+    play.start(id(2));
+    play.settle();
+    assert_eq!(play.machine.moves().count(), 0, "in its next life it is");
+    let mut play = Play::with_servers(&[1]);
+    play.ask(id(1), vec![Change::Fail]);
+    assert!(play.map().slots().all(|(_, slot)| slot.primary_id() == Some(id(1))));
+}
+
+#[test]
+fn a_leaving_server_gives_everything_away_and_the_last_one_stays() {
+    let mut play = Play::with_servers(&[1, 2, 3, 4]);
+    play.ask(id(2), vec![Change::Leave]);
+    assert_eq!(play.map().servers()[&id(2)].standing, Standing::Leaving);
+    play.settle();
+    assert!(play.map().slots().all(|(_, slot)| !slot.is_holder(id(2))));
+    let mut play = Play::with_servers(&[1]);
+    play.ask(id(1), vec![Change::Leave]);
+    assert_eq!(play.map().servers()[&id(1)].standing, Standing::Serving);
+}
+
+#[test]
+fn loads_are_taken_from_primaries_and_nonsense_closes_the_connection() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (at, [p, b, _], _) = some_slot(&play);
+    for (server, load, expected) in [(p, 70, 70), (b, 80, 70), (p, 60, 60)] {
+        let ToEcs::Request { server, incarnation, number, version, changes, .. } =
+            play.request(server, Vec::new())
+        else {
+            unreachable!()
+        };
+        let loads = vec![(at, load)];
+        let said = ToEcs::Request { server, incarnation, number, version, changes, loads };
+        let connection = play.actor(server).connection.unwrap();
+        play.step(Event::Received(connection, said));
+        assert_eq!(play.machine.loads()[3], expected);
+    }
+    let ToEcs::Request { server, incarnation, number, version, changes, .. } =
+        play.request(p, Vec::new())
+    else {
+        unreachable!()
+    };
+    let loads = vec![(slot(16), 1)];
+    let said = ToEcs::Request { server, incarnation, number, version, changes, loads };
+    let connection = play.actor(p).connection.unwrap();
+    play.step(Event::Received(connection, said));
+    assert_eq!(play.closed.last(), Some(&connection));
+}
