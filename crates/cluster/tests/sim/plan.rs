@@ -1,0 +1,215 @@
+//! What one run is to be: everything is drawn from its seed.
+
+use std::time::Duration;
+
+use cluster::Config;
+use cluster::coordinator::Settings;
+use fastrand::Rng;
+
+use crate::queue::{MS, Nanos, SECOND};
+
+/// When appended records are told durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// When they are.
+    Always,
+    /// At once; they really are after a while.
+    Interval,
+    /// At once; they really are when the system likes.
+    Never,
+}
+
+/// What lies under the servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// A model of the engine's contract.
+    Model,
+    /// The engine itself on a simulated disk.
+    Engine,
+}
+
+/// A kind of fault or of change from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A server's process is killed.
+    Kill,
+    /// A server's machine loses power.
+    Power,
+    /// Every machine loses power.
+    PowerAll,
+    /// A server or the coordinator stands still.
+    Pause,
+    /// Two nodes cannot hear each other, one way or both.
+    Partition,
+    /// A node is cut off from all others, one way or both.
+    Isolate,
+    /// The servers fall into two groups, one of them with the coordinator, that cannot hear each other.
+    Split,
+    /// Connections of a node break.
+    Break,
+    /// Messages are slow.
+    SlowNet,
+    /// A disk is slow.
+    SlowDisk,
+    /// A disk is full.
+    FullDisk,
+    /// A sync fails.
+    FailDisk,
+    /// The coordinator's process is killed.
+    EcsCrash,
+    /// A server is asked to leave, by the operator or by a signal.
+    Leave,
+    /// The operator levels the shares.
+    Rebalance,
+    /// A server never comes back.
+    Lose,
+}
+
+/// The kinds, each with its usual weight.
+pub const KINDS: [(Kind, u32); 16] = [
+    (Kind::Kill, 20),
+    (Kind::Power, 12),
+    (Kind::PowerAll, 2),
+    (Kind::Pause, 16),
+    (Kind::Partition, 20),
+    (Kind::Isolate, 8),
+    (Kind::Split, 8),
+    (Kind::Break, 16),
+    (Kind::SlowNet, 6),
+    (Kind::SlowDisk, 6),
+    (Kind::FullDisk, 4),
+    (Kind::FailDisk, 4),
+    (Kind::EcsCrash, 8),
+    (Kind::Leave, 5),
+    (Kind::Rebalance, 3),
+    (Kind::Lose, 1),
+];
+
+/// The plan of a run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// Servers that begin on the ring.
+    pub servers: usize,
+    /// Servers that begin in standby.
+    pub standbys: usize,
+    /// Slots of the ring.
+    pub slots: u16,
+    /// When records are told durable.
+    pub policy: Policy,
+    /// What lies under the servers.
+    pub storage: Under,
+    /// Clients.
+    pub clients: usize,
+    /// Kinds of faults, each with its weight; none: no faults.
+    pub kinds: Vec<(Kind, u32)>,
+    /// Of a hundred changes of a slot's members, how many have somebody cut off at that very moment.
+    pub cut_percent: u8,
+    /// Mean time between two faults.
+    pub fault_every: Nanos,
+    /// How long faults come.
+    pub faulty_for: Nanos,
+    /// The servers' settings.
+    pub config: Config,
+    /// The coordinator's settings.
+    pub settings: Settings,
+    /// Whether the story is told in full.
+    pub is_traced: bool,
+    /// How often everything is looked at, in steps; 0: never.
+    pub look_every: u64,
+}
+
+/// When the first fault may come: the cluster has formed.
+pub const FAULTS_FROM: Nanos = 2 * SECOND;
+/// How long the cluster may take to be whole again after the faults.
+pub const HEAL_MAX: Nanos = 60 * SECOND;
+
+impl Plan {
+    /// Returns the plan of a seed.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed ^ 0x5eed_0001);
+        let servers = [1, 2, 3, 3, 3, 4, 4, 5, 5, 6][rng.usize(0..10)];
+        let standbys = rng.usize(0..=2).min(7 - servers);
+        let replica_count = [3, 3, 3, 3, 3, 3, 3, 2, 2, 1][rng.usize(0..10)];
+        let policy = match rng.u8(0..10) {
+            0 => Policy::Interval,
+            1 => Policy::Never,
+            _ => Policy::Always,
+        };
+        let mut kinds = Vec::new();
+        for (kind, weight) in KINDS {
+            if rng.u8(0..4) > 0 {
+                kinds.push((kind, weight * rng.u32(1..=4)));
+            }
+        }
+        if kinds.is_empty() {
+            kinds.push((Kind::Kill, 1));
+        }
+        let slots = [4, 8, 8, 16][rng.usize(0..4)];
+        let rejoin = [1_500, 3_000, 3_000, 10_000][rng.usize(0..4)];
+        Self {
+            seed,
+            servers,
+            standbys,
+            slots,
+            policy,
+            storage: Under::Model,
+            clients: rng.usize(2..=6),
+            kinds,
+            cut_percent: [0, 0, 2, 10, 30][rng.usize(0..5)],
+            fault_every: rng.u64(250..=900) * MS,
+            faulty_for: rng.u64(10..=30) * SECOND,
+            config: config(&mut rng),
+            settings: Settings {
+                slot_count: slots,
+                replica_count,
+                token_count: rng.usize(1..=4),
+                rejoin_grace: Duration::from_millis(rejoin),
+                learner_count_max: rng.usize(1..=8),
+                learner_max: Duration::from_secs(rng.u64(2..=30)),
+                ..Settings::default()
+            },
+            is_traced: false,
+            look_every: 64,
+        }
+    }
+
+    /// Returns a plan without faults: what is measured stands by itself.
+    pub fn calm(seed: u64) -> Self {
+        let plan = Self::new(seed);
+        Self {
+            servers: 5,
+            standbys: 0,
+            slots: 16,
+            policy: Policy::Always,
+            clients: 2,
+            kinds: Vec::new(),
+            cut_percent: 0,
+            faulty_for: 0,
+            config: Config::default(),
+            settings: Settings { slot_count: 16, ..Settings::default() },
+            ..plan
+        }
+    }
+
+    /// Returns a generator of its own for one purpose, so that a draw more for one does not shift the others.
+    pub fn rng(&self, stream: u64) -> Rng {
+        let mut rng =
+            Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stream << 32));
+        Rng::with_seed(rng.u64(..))
+    }
+}
+
+/// Default times; small limits now and then, so that they are met.
+fn config(rng: &mut Rng) -> Config {
+    let default = Config::default();
+    Config {
+        chunk_len: [200, 1_000, 64 << 10][rng.usize(0..3)],
+        move_rate: [20_000, 1 << 20, 64 << 20][rng.usize(0..3)],
+        transfer_count_max: rng.usize(1..=8),
+        pending_count_max: [4, 64, 16_384][rng.usize(0..3)],
+        tombstone_age: Duration::from_millis([100, 1_000, 5_000, 600_000][rng.usize(0..4)]),
+        ..default
+    }
+}
