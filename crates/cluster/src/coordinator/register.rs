@@ -137,6 +137,11 @@ impl Coordinator {
     /// Takes a server off the ring. Returns whether somebody else is left on it.
     pub(super) fn leave(&self, server: ServerId, to: Standing, draft: &mut Draft<'_>) -> bool {
         let Some(ring) = self.placing.leave(draft.ring(), server) else { return false };
+        // Somebody who is there must stay: a ring of servers that never come back could not be mended.
+        let is_there = |id| self.peers.get(id).is_some_and(|peer| peer.connection.is_some());
+        if !ring.servers().into_iter().any(is_there) {
+            return false;
+        }
         draft.set_ring(ring);
         set_standing(server, to, draft);
         true

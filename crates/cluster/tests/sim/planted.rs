@@ -23,7 +23,7 @@ const FOUND_BY: &[(&str, u64)] = &[
     ("epoch unchecked in prepares", 611),
     ("epoch unchecked in acknowledgements", 1),
     ("requests to the ECS unnumbered", 1),
-    ("settled before the map is in force", 30),
+    ("settled before the map is in force", 95),
     ("acknowledgement before a backup's", 1),
     ("commit without a member not yet removed", 1),
     ("acknowledgement before fsync", 1),
