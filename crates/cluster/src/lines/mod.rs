@@ -50,6 +50,7 @@
 //!
 //! | from the coordinator | [`FromEcs`](crate::FromEcs) |
 //! |---|---|
+//! | `welcome <cluster> <slots> <replicas>`, first of all | [`Welcome`] |
 //! | `registered <life> <incarnation> <json>` | `Registered` |
 //! | `answer <number> <json>` | `Answer` |
 //! | `push <json>` | `Push` |
@@ -74,6 +75,7 @@ mod opening;
 mod reader;
 mod record;
 mod text;
+mod welcome;
 mod words;
 
 pub use ecs::{read_from_ecs, read_to_ecs, write_from_ecs, write_to_ecs};
@@ -86,3 +88,4 @@ pub use limits::{
 pub use message::write_message;
 pub use opening::{Opening, PROTOCOL_VERSION, Secret, read_opening, write_opening, write_refusal};
 pub use reader::Reader;
+pub use welcome::{REPLICA_COUNT_MAX, Welcome, read_welcome, write_welcome};
