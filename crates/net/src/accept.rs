@@ -4,7 +4,12 @@
 //! at once would burn a processor, so the loop waits 10 ms, then twice that, up to 100 ms, and goes on. It
 //! logs when such an episode begins and when it ends.
 //!
-//! A connection over the limit, or without a thread, gets a refusal line and is closed. That is done here and
+//! Beyond the limit there are *reserved* places. A connection that takes one is on probation: within
+//! [`PROBATION`] it must send a first line that the service calls privileged. When these places are full too, who has
+//! been on probation longest is cut off for the newcomer: whoever is entitled sends its line at once, and a crowd that
+//! sends nothing cannot hold them.
+//!
+//! A connection over both, or without a thread, gets a refusal line and is closed. That is done here and
 //! without waiting: what the peer has sent is read once and thrown away, so that closing does not reset it.
 
 use std::io::IoSlice;
@@ -17,20 +22,28 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::config::STACK_LEN;
-use crate::connection::{Connection, serve};
-use crate::counters::count;
+use crate::connection::{Connection, Loop};
+use crate::counters::{Counters, count};
 use crate::input::START_LEN;
 use crate::send::send_ready;
 use crate::server::{Registered, Shared};
-use crate::{Peer, Refusal, Service};
+use crate::{Config, Peer, Refusal, Service};
 
 /// First pause after `accept` failed.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// Longest pause after `accept` failed: what a new client then waits at most for a freed descriptor.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// How long a connection on a reserved place may take for its first line.
+pub(crate) const PROBATION: Duration = Duration::from_secs(1);
+
+/// Quiet time after which the kernel asks whether the peer's machine is there, and the time between such questions.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Accepts until the server stops.
 pub(crate) fn accept_loop<S: Service>(
@@ -76,11 +89,12 @@ fn admit<S: Service>(
     service: &Arc<S>,
 ) {
     count(&shared.counters.accepted);
-    let Ok(local) = prepare(&socket, shared) else { return };
+    let Ok(local) = prepare(&socket, &shared.config) else { return };
     let socket = Arc::new(socket);
     let limit = shared.config.connection_count_max;
     let Some(registered) = shared.register(&socket) else {
-        return refuse(&socket, shared, &**service, Refusal::TooManyConnections { limit });
+        let refusal = Refusal::TooManyConnections { limit };
+        return refuse(&socket, &shared.counters, &**service, refusal);
     };
     let connection = Connection {
         socket: Arc::clone(&socket),
@@ -91,25 +105,31 @@ fn admit<S: Service>(
     };
     let service_of_thread = Arc::clone(service);
     let builder = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN);
-    let run = move || run(&connection, &*service_of_thread, registered);
+    let run = move || run(&connection, &*service_of_thread, Some(registered));
     if let Err(error) = builder.spawn(run) {
         log::warn!("{remote}: no thread for the connection: {error}");
-        refuse(&socket, shared, &**service, Refusal::NoThread);
+        refuse(&socket, &shared.counters, &**service, Refusal::NoThread);
     }
 }
 
 /// Sets what every connection needs; fails if the peer is gone already.
-fn prepare(socket: &TcpStream, shared: &Shared) -> std::io::Result<SocketAddr> {
+pub(crate) fn prepare(socket: &TcpStream, config: &Config) -> std::io::Result<SocketAddr> {
     socket.set_nodelay(true)?;
-    socket.set_write_timeout(Some(shared.config.write_timeout))?;
+    socket.set_write_timeout(Some(config.write_timeout))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)?;
     socket.local_addr()
 }
 
 /// The whole life of a connection's thread. A panic ends this connection and nothing else.
-fn run<S: Service>(connection: &Connection, service: &S, registered: Registered) {
+pub(crate) fn run<S: Service>(
+    connection: &Connection,
+    service: &S,
+    registered: Option<Registered>,
+) {
     let remote = connection.peer.remote;
     log::debug!("{remote}: connected");
-    let outcome = catch_unwind(AssertUnwindSafe(|| serve(connection, service)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(connection, service, registered.as_ref())));
     if outcome.is_err() {
         count(&connection.counters.panicked);
         log::error!("{remote}: closing the connection after a panic in its thread");
@@ -120,9 +140,23 @@ fn run<S: Service>(connection: &Connection, service: &S, registered: Registered)
     drop(registered);
 }
 
+/// Serves the connection, if it may have the place that it took.
+fn live<S: Service>(connection: &Connection, service: &S, registered: Option<&Registered>) {
+    let mut cycle = Loop::new(connection);
+    if let Some(place) = registered.filter(|place| place.is_reserved()) {
+        if !cycle.opens_with(PROBATION, |line| service.is_privileged(line)) {
+            let limit = connection.config.connection_count_max;
+            let refusal = Refusal::TooManyConnections { limit };
+            return refuse(&connection.socket, &connection.counters, service, refusal);
+        }
+        place.end_probation();
+    }
+    cycle.serve(service);
+}
+
 /// Tells a peer why it is not served, as far as that goes without waiting.
-fn refuse<S: Service>(socket: &TcpStream, shared: &Shared, service: &S, refusal: Refusal) {
-    count(&shared.counters.refused);
+fn refuse<S: Service>(socket: &TcpStream, counters: &Counters, service: &S, refusal: Refusal) {
+    count(&counters.refused);
     let line = service.refusal(refusal);
     // The peer may be gone; then there is nobody to tell.
     send_ready(socket, &mut [IoSlice::new(&line)]).unwrap_or_default();

@@ -23,14 +23,19 @@ const OUTBOX_LEN_MAX: usize = 1024 * 1024;
 /// Tickets a connection may have open before it is read again.
 const TICKET_COUNT_MAX: usize = 256;
 
+/// Bytes that may wait at a [`crate::Sender`]: four of the largest values, seconds of a fast network.
+const QUEUE_LEN_MAX: usize = 64 * 1024 * 1024;
+
 /// Stack of a connection's thread: far above what a request needs, small enough for thousands.
 pub(crate) const STACK_LEN: usize = 256 * 1024;
 
 /// The limits of a listener and of each of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Connections served at once; one more is refused with a line.
+    /// Connections served at once; one more is refused with a line, unless a reserved place is for it.
     pub connection_count_max: usize,
+    /// Places beyond `connection_count_max` for connections that open with a line which the service calls privileged.
+    pub reserved_count: usize,
     /// Bytes of a line, its LF not counted.
     pub line_len_max: usize,
     /// How long a connection may ask nothing; `None` is for ever.
@@ -43,18 +48,22 @@ pub struct Config {
     pub outbox_len_max: usize,
     /// Open tickets from which on a connection is not read.
     pub ticket_count_max: usize,
+    /// Bytes that may wait at a connection's sender; one more closes it.
+    pub queue_len_max: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             connection_count_max: CONNECTION_COUNT_MAX,
+            reserved_count: 0,
             line_len_max: LINE_LEN_MAX,
             idle_timeout: Some(IDLE_TIMEOUT),
             request_timeout: REQUEST_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             outbox_len_max: OUTBOX_LEN_MAX,
             ticket_count_max: TICKET_COUNT_MAX,
+            queue_len_max: QUEUE_LEN_MAX,
         }
     }
 }

@@ -29,7 +29,7 @@ use rustix::net::{RecvFlags, recv};
 use crate::counters::{Counters, count};
 use crate::input::{Input, START_LEN};
 use crate::outbox::Outbox;
-use crate::{Config, Next, Peer, Refusal, Replies, Service, Session};
+use crate::{Config, Next, Peer, Refusal, Replies, Sender, Service, Session};
 
 /// How long a connection with a large buffer is waited for before the memory goes back.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
@@ -71,7 +71,8 @@ enum End {
     Refuse(Refusal),
 }
 
-struct Loop<'a> {
+/// A connection's thread at work.
+pub(crate) struct Loop<'a> {
     connection: &'a Connection,
     input: Input,
     replies: Replies,
@@ -82,28 +83,59 @@ struct Loop<'a> {
     last_read_count: u32,
 }
 
-/// Serves `connection` to its end.
-pub(crate) fn serve<S: Service>(connection: &Connection, service: &S) {
-    let outbox = Outbox::new(Arc::clone(&connection.socket), Arc::clone(&connection.counters));
-    let mut replies = Replies::new(outbox, &connection.config);
-    let mut session = service.open(&connection.peer, &mut replies);
-    replies.flush();
-    let mut cycle = Loop {
-        connection,
-        input: Input::new(connection.config.line_len_max),
-        replies,
-        patience: None,
-        request_due_at: None,
-        last_read_count: 0,
-    };
-    match cycle.run(&mut session) {
-        End::Gone => cycle.replies.wait_idle(),
-        End::Close => cycle.close(),
-        End::Refuse(refusal) => {
-            log::debug!("{}: {refusal}", connection.peer.remote);
-            cycle.replies.wait_completed();
-            cycle.replies.buffer().extend_from_slice(&service.refusal(refusal));
-            cycle.close();
+impl<'a> Loop<'a> {
+    /// Begins to read `connection`.
+    pub(crate) fn new(connection: &'a Connection) -> Self {
+        let Connection { socket, counters, config, .. } = connection;
+        let outbox = Outbox::new(Arc::clone(socket), Arc::clone(counters));
+        let sender = Sender::new(Arc::clone(socket), Arc::clone(counters), config.queue_len_max);
+        Self {
+            connection,
+            input: Input::new(config.line_len_max),
+            replies: Replies::new(outbox, sender, config),
+            patience: None,
+            request_due_at: None,
+            last_read_count: 0,
+        }
+    }
+
+    /// Waits for the first line, which stays to be answered, and returns whether it came in time and `is_right`.
+    pub(crate) fn opens_with(
+        &mut self,
+        wait: Duration,
+        is_right: impl FnOnce(&[u8]) -> bool,
+    ) -> bool {
+        self.request_due_at = Some(Instant::now() + wait);
+        while self.input.lines().is_empty() {
+            if self.input.consume(0) || !matches!(self.read(), Ok(Read::Bytes)) {
+                return false;
+            }
+        }
+        self.request_due_at = None;
+        is_right(self.input.lines().split(|byte| *byte == b'\n').next().unwrap_or_default())
+    }
+
+    /// Serves the connection to its end. The session is dropped before the last bytes are waited for.
+    pub(crate) fn serve<S: Service>(mut self, service: &S) {
+        let mut session = service.open(&self.connection.peer, &mut self.replies);
+        self.replies.flush_all();
+        let end = self.answer(&mut session).unwrap_or_else(|| self.run(&mut session));
+        match end {
+            End::Gone => {
+                self.replies.end_sender();
+                drop(session);
+                self.replies.wait_idle();
+            }
+            End::Close => {
+                drop(session);
+                self.close();
+            }
+            End::Refuse(refusal) => {
+                drop(session);
+                log::debug!("{}: {refusal}", self.connection.peer.remote);
+                self.replies.push_last(&service.refusal(refusal));
+                self.close();
+            }
         }
     }
 }
@@ -143,13 +175,14 @@ impl Loop<'_> {
         let lines = self.input.lines();
         let len = lines.len();
         let next = if len == 0 { Next::Continue } else { session.handle(lines, &mut self.replies) };
-        self.replies.flush();
+        self.replies.flush_all();
+        self.input.limit_lines(self.replies.line_len_max());
         let is_line_too_long = self.input.consume(len);
         if next == Next::Close {
             return Some(End::Close);
         }
         if is_line_too_long {
-            let limit = self.connection.config.line_len_max;
+            let limit = self.replies.line_len_max();
             return Some(End::Refuse(Refusal::LineTooLong { limit }));
         }
         if !self.input.has_begun_line() {
@@ -171,7 +204,7 @@ impl Loop<'_> {
                 return Ok(Read::End);
             }
         }
-        let mut patience = self.connection.config.idle_timeout;
+        let mut patience = self.replies.idle_timeout();
         if let Some(due_at) = self.request_due_at {
             let left = due_at.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -201,8 +234,7 @@ impl Loop<'_> {
 
     /// Sends what is owed, then closes so that the peer gets to read it.
     fn close(&mut self) {
-        self.replies.flush();
-        self.replies.wait_idle();
+        self.replies.finish();
         if self.connection.socket.shutdown(Shutdown::Write).is_ok() && !self.is_stopping() {
             linger(&self.connection.socket);
         }

@@ -87,6 +87,11 @@ impl Input {
         is_line_too_long || self.bytes.len() > self.line_len_max
     }
 
+    /// Changes the limit for the lines that are not whole yet.
+    pub(crate) fn limit_lines(&mut self, line_len_max: usize) {
+        self.line_len_max = line_len_max;
+    }
+
     /// Returns whether a line was begun and its LF has not come. A lone CR is the end of the line before it:
     /// some clients end lines in LF CR.
     pub(crate) fn has_begun_line(&self) -> bool {

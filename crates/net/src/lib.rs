@@ -15,6 +15,9 @@
 //! outcome completes the ticket and writes every reply that is now in turn to the socket itself, without
 //! ever waiting for a slow reader (module `outbox`). So a write costs its connection one wake-up, not two.
 //!
+//! Peers speak unasked: a connection may instead be written to through its [`Sender`], by any thread, and a
+//! connection may be made *to* another server with [`dial`]; it is then served by the same loop.
+//!
 //! | limit | default | what happens there |
 //! |---|---|---|
 //! | connections | 4,096 | a refusal line, then the connection closes |
@@ -23,29 +26,34 @@
 //! | nothing asked | 5 min | the connection closes |
 //! | a reader takes nothing | 10 s | the connection closes |
 //! | bytes of unsent replies, tickets open | 1 MiB, 256 | the connection is not read until there is room |
+//! | bytes queued at a sender | 64 MiB | the connection closes |
 //!
 //! Source of the shape: measurements in which system calls and wake-ups across processors were the whole
-//! cost of a request. Left out: an event loop, encryption, and connections *to* other servers.
+//! cost of a request. Left out: an event loop, encryption, and dialling again after a failure.
 
 mod accept;
 mod config;
 mod connection;
 mod counters;
+mod dial;
 mod error;
 mod input;
 mod listener;
 mod outbox;
 mod replies;
 mod send;
+mod sender;
 mod server;
 mod service;
 
 pub use config::Config;
 pub use counters::{Counters, Counts};
+pub use dial::dial;
 pub use error::Error;
 pub use listener::{Listener, raise_descriptor_limit};
 pub use outbox::Ticket;
 pub use replies::Replies;
+pub use sender::Sender;
 pub use server::Server;
 pub use service::{Next, Peer, Refusal, Service, Session};
 

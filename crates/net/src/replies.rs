@@ -2,9 +2,10 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Config;
 use crate::outbox::{Outbox, Ticket};
+use crate::{Config, Sender};
 
 /// Gathered bytes from which on they are sent before the batch is over: bounds memory for any batch.
 const SPILL_LEN: usize = 64 * 1024;
@@ -19,19 +20,47 @@ const KEPT_LEN: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Replies {
     outbox: Arc<Outbox>,
+    sender: Sender,
+    /// The sender was asked for: it, and no reply, is what writes to the socket.
+    is_sent_to: bool,
     gathered: Vec<u8>,
     len_max: usize,
     awaited_max: usize,
+    line_len_max: usize,
+    idle_timeout: Option<Duration>,
 }
 
 impl Replies {
-    pub(crate) fn new(outbox: Arc<Outbox>, config: &Config) -> Self {
+    pub(crate) fn new(outbox: Arc<Outbox>, sender: Sender, config: &Config) -> Self {
         Self {
             outbox,
+            sender,
+            is_sent_to: false,
             gathered: Vec::new(),
             len_max: config.outbox_len_max,
             awaited_max: config.ticket_count_max,
+            line_len_max: config.line_len_max,
+            idle_timeout: config.idle_timeout,
         }
+    }
+
+    /// Returns a handle by which any thread can put lines onto this connection, from now on instead of replies.
+    ///
+    /// What is queued on it while the session opens or handles lines goes out when that returns. A connection that
+    /// the session or the listener closes sends what is queued first.
+    pub fn sender(&mut self) -> Sender {
+        self.is_sent_to = true;
+        self.sender.clone()
+    }
+
+    /// Sets how long this connection's lines may be from the next read on, when its kind has become known.
+    pub fn limit_lines(&mut self, line_len_max: usize) {
+        self.line_len_max = line_len_max;
+    }
+
+    /// Sets how long this connection may send nothing, when its kind has become known; `None` is for ever.
+    pub fn limit_idle(&mut self, idle_timeout: Option<Duration>) {
+        self.idle_timeout = idle_timeout;
     }
 
     /// Returns the buffer that whole replies are appended to.
@@ -88,6 +117,46 @@ impl Replies {
         self.outbox.write();
     }
 
+    pub(crate) fn line_len_max(&self) -> usize {
+        self.line_len_max
+    }
+
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.idle_timeout
+    }
+
+    /// Sends what was gathered and what was queued on the sender.
+    pub(crate) fn flush_all(&mut self) {
+        self.flush();
+        if self.is_sent_to {
+            self.sender.flush();
+        }
+    }
+
+    /// Appends the connection's last line, behind all that is still to come.
+    pub(crate) fn push_last(&mut self, line: &[u8]) {
+        if self.is_sent_to {
+            self.sender.queue(|buffer| buffer.extend_from_slice(line));
+        } else {
+            self.outbox.wait_completed();
+            self.gathered.extend_from_slice(line);
+        }
+    }
+
+    /// Sends all that is owed and waits until that is done; nothing can be sent afterwards.
+    pub(crate) fn finish(&mut self) {
+        self.flush();
+        self.outbox.wait_idle();
+        self.sender.finish();
+    }
+
+    /// Throws away what is queued on the sender: nobody reads any more.
+    pub(crate) fn end_sender(&self) {
+        if self.is_sent_to {
+            self.sender.close();
+        }
+    }
+
     /// Sends what was gathered, or queues it behind the replies that are awaited.
     pub(crate) fn flush(&mut self) {
         if self.outbox.is_idle() {
@@ -131,5 +200,12 @@ impl Replies {
         };
         self.gathered.clear();
         self.outbox.push(reply);
+    }
+}
+
+impl Drop for Replies {
+    /// Whoever still holds the sender learns that the connection is over, also after a panic.
+    fn drop(&mut self) {
+        self.end_sender();
     }
 }

@@ -1,9 +1,11 @@
 //! A running listener: who is connected, and how it stops.
 //!
+//! Who is on a reserved place and has not shown that it may is *on probation*, the longest waiting first.
+//!
 //! Stopping: (1) accepting ends; (2) the read side of every connection is shut, so that its thread answers what
 //! has come in and finds the end of the stream; (3) they get a bounded time; (4) who is left is cut off.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,6 +40,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 struct Connected {
     sockets: HashMap<u64, Arc<TcpStream>>,
+    /// Numbers of those on probation; numbers rise.
+    on_probation: BTreeSet<u64>,
     next_number: u64,
 }
 
@@ -46,6 +50,7 @@ struct Connected {
 pub(crate) struct Registered {
     shared: Arc<Shared>,
     number: u64,
+    is_reserved: bool,
 }
 
 impl Server {
@@ -96,17 +101,24 @@ impl Shared {
         self.is_stopping.load(Ordering::Relaxed)
     }
 
-    /// Counts `socket` among the connected; `None` if the limit is reached.
+    /// Counts `socket` among the connected; `None` if no place can be had.
     pub(crate) fn register(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Registered> {
         let mut connected = self.lock();
-        if connected.sockets.len() >= self.config.connection_count_max {
-            return None;
+        let is_reserved = connected.sockets.len() >= self.config.connection_count_max;
+        if is_reserved {
+            let places = self.config.connection_count_max + self.config.reserved_count;
+            if connected.sockets.len() >= places && !connected.cut_off_probationer() {
+                return None;
+            }
         }
         let number = connected.next_number;
         connected.next_number += 1;
         connected.sockets.insert(number, Arc::clone(socket));
+        if is_reserved {
+            connected.on_probation.insert(number);
+        }
         self.counters.open.store(connected.sockets.len() as u64, Ordering::Relaxed);
-        Some(Registered { shared: Arc::clone(self), number })
+        Some(Registered { shared: Arc::clone(self), number, is_reserved })
     }
 
     /// Shuts one or both sides of every connection and returns how many there are.
@@ -137,10 +149,36 @@ impl Shared {
     }
 }
 
+impl Connected {
+    /// Cuts off who has been on probation longest and frees its place at once; `false` if nobody is.
+    fn cut_off_probationer(&mut self) -> bool {
+        let Some(socket) = self.on_probation.pop_first().and_then(|one| self.sockets.remove(&one))
+        else {
+            return false;
+        };
+        // A socket that is closed already is what was wanted; its thread ends.
+        socket.shutdown(Shutdown::Both).unwrap_or_default();
+        true
+    }
+}
+
+impl Registered {
+    /// Returns whether the place is one that the first line must be worth.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.is_reserved
+    }
+
+    /// Notes that the place is its connection's for good.
+    pub(crate) fn end_probation(&self) {
+        self.shared.lock().on_probation.remove(&self.number);
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut connected = self.shared.lock();
         connected.sockets.remove(&self.number);
+        connected.on_probation.remove(&self.number);
         self.shared.counters.open.store(connected.sockets.len() as u64, Ordering::Relaxed);
         self.shared.emptied.notify_all();
     }

@@ -14,6 +14,13 @@ pub trait Service: Send + Sync + 'static {
     /// Begins a connection; a greeting may be put into `replies`.
     fn open(&self, peer: &Peer, replies: &mut Replies) -> Self::Session;
 
+    /// Returns whether `line`, the first of a connection (without its LF), may take a reserved place.
+    ///
+    /// Asked only when the ordinary places are taken; see `Config::reserved_count`.
+    fn is_privileged(&self, _line: &[u8]) -> bool {
+        false
+    }
+
     /// Returns the line, its ending included, that tells a peer why it is cut off.
     fn refusal(&self, refusal: Refusal) -> Vec<u8>;
 }
