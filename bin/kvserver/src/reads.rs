@@ -48,6 +48,29 @@ impl Reader {
         reply.encode_into(dialect, replies.buffer());
     }
 
+    /// Answers a read of `key`, which lies at `token`: its value with its version.
+    pub(crate) fn read(
+        &mut self,
+        shared: &Shared,
+        token: Token,
+        key: &[u8],
+        replies: &mut Replies,
+    ) {
+        let reply = match shared.store.get(slot_of(token), key, &mut self.record) {
+            Ok(Some(found)) => Reply::ReadSuccess {
+                key: key.into(),
+                version: found.lsn.0,
+                value: found.value.into(),
+            },
+            Ok(None) => Reply::ReadNotFound { key: key.into() },
+            Err(error) => {
+                log::error!("a read failed: {error}");
+                Reply::ReadError { key: key.into(), reason: error.to_string().into() }
+            }
+        };
+        reply.encode_into(shared.dialect, replies.buffer());
+    }
+
     /// Gives back memory that only large values need.
     pub(crate) fn rest(&mut self) {
         self.record = Vec::with_capacity(KEPT_LEN.min(self.record.capacity()));

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitcask::Store;
 use hashring::Token;
 use net::{Next, Peer, Refusal, Replies};
-use protocol::{Dialect, Error, Framer, Limits, Range, Reply, Request, write_ranges};
+use protocol::{
+    Dialect, Error, Framer, Limits, NEEDS_CLUSTER, Range, Reply, Request, Verb, write_ranges,
+};
 
 use crate::commit::Committer;
 use crate::counts::{Counts, Kind};
@@ -135,6 +137,13 @@ impl Session {
                 self.own_writes.wait_for(token, replies);
                 self.reader.get(shared, token, &key, replies);
             }
+            Ok(Request::Read { key }) => {
+                batch.flush(&mut self.own_writes, replies);
+                shared.counts.add(self.number, Kind::Get);
+                let token = Token::of_key(&key);
+                self.own_writes.wait_for(token, replies);
+                self.reader.read(shared, token, &key, replies);
+            }
             other => {
                 batch.flush(&mut self.own_writes, replies);
                 shared.counts.add(self.number, Kind::Other);
@@ -165,11 +174,17 @@ impl Session {
                 backup(&shared.store, &path).encode_into(shared.dialect, replies.buffer());
                 return Next::Continue;
             }
+            Ok(Request::With(_)) => needs_cluster(Verb::With),
+            Ok(Request::Forget { .. }) => needs_cluster(Verb::Forget),
+            Ok(Request::Ecs) => Reply::EcsError { reason: "no cluster".into() },
             Ok(Request::Ping) => Reply::Pong,
             Ok(Request::Quit) => return Next::Close,
-            Ok(Request::Put { .. } | Request::Get { .. } | Request::Delete { .. }) => {
-                unreachable!("answered by the caller")
-            }
+            Ok(
+                Request::Put { .. }
+                | Request::Get { .. }
+                | Request::Read { .. }
+                | Request::Delete { .. },
+            ) => unreachable!("answered by the caller"),
             Err(error) => {
                 error.encode_into(shared.dialect, replies.buffer());
                 return if error.is_fatal() { Next::Close } else { Next::Continue };
@@ -184,6 +199,11 @@ impl Session {
         let server = self.shared.about.advertise.unwrap_or(self.peer.local);
         write_ranges(&[Range { arc: hashring::Arc::WHOLE, server }])
     }
+}
+
+/// Returns the answer to what only servers of a cluster can do.
+fn needs_cluster(verb: Verb) -> Reply<'static> {
+    Reply::Error { what: format!("{verb} {NEEDS_CLUSTER}").into() }
 }
 
 /// Makes a backup into the folder `path` of this machine.

@@ -130,6 +130,11 @@ fn every_reply_of_the_native_dialect() {
                 "keyrange_read",
                 "keyrange_read_success 00000000000000000000000000000000,ffffffffffffffffffffffffffffffff,ADDRESS;",
             ),
+            ("read k", "read_error k not found"),
+            ("with id=1:1 if=absent put k v", "error with needs a cluster"),
+            ("get k", "get_error k not found"),
+            ("forget 1", "error forget needs a cluster"),
+            ("ecs", "ecs_error no cluster"),
             ("ping", "pong"),
             ("", "error empty line at column 1"),
             ("frobnicate k", "error unknown request at column 1"),
@@ -142,6 +147,26 @@ fn every_reply_of_the_native_dialect() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_read_tells_a_version_that_rises_with_each_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let mut client = Client::connect(&server);
+    let mut versions = vec![0_u64];
+    for value in ["one", "two  words ", "", r"\\\n"] {
+        client.ask(&format!("put k {value}"));
+        let reply = client.ask("read k");
+        let (version, found) =
+            reply.strip_prefix("read_success k ").unwrap().split_once(' ').unwrap();
+        assert_eq!(found, value);
+        versions.push(version.parse().unwrap());
+    }
+    assert!(versions.is_sorted_by(|before, after| before < after), "{versions:?}");
+    client.ask("delete k");
+    assert_eq!(client.ask("read k"), "read_error k not found");
+    server.stop().unwrap();
 }
 
 #[test]

@@ -57,8 +57,10 @@ pub enum Fault {
     TrailingText,
     /// A backslash is not followed by what makes it an escape.
     BadEscape,
-    /// A count is not a number, or zero.
+    /// A number is none, or zero where it must not be.
     BadNumber,
+    /// An option is none that is known, is there twice, or does not go with the request.
+    BadOption,
     /// A carriage return stands where this dialect could not show it again.
     CarriageReturn,
     /// The verb is not part of this dialect.
@@ -75,6 +77,7 @@ impl Fault {
             Self::TrailingText => "unexpected text",
             Self::BadEscape => "bad escape",
             Self::BadNumber => "bad number",
+            Self::BadOption => "bad option",
             Self::CarriageReturn => "carriage return not allowed",
             Self::NotInDialect => "request not spoken in this dialect",
         }

@@ -27,12 +27,14 @@ mod ranges;
 mod reply;
 mod request;
 mod verb;
+mod with;
 
 pub use dialect::{Dialect, UnknownDialect};
 pub use error::{Error, Fault, Part};
 pub use framer::{Framer, Lines};
 pub use limits::{KEY_LEN_MAX, Limits, PATH_LEN_MAX, SCAN_COUNT_MAX, VALUE_LEN_MAX};
 pub use ranges::{BadRanges, Range, parse_ranges, write_ranges};
-pub use reply::{InfoPair, Reply};
+pub use reply::{InfoPair, NEEDS_CLUSTER, Reply};
 pub use request::{Request, peek};
 pub use verb::Verb;
+pub use with::{Condition, With};

@@ -19,8 +19,8 @@ pub const SCAN_COUNT_MAX: u32 = 10_000;
 /// Longest spelling of one byte, `\xHH`.
 const ESCAPE_LEN_MAX: usize = 4;
 
-/// Bytes of a line besides its key and value: the longest verb and the spaces, rounded up.
-const VERB_ROOM_LEN: usize = 64;
+/// Bytes of a line besides its key and value: the longest verb with all its options and the spaces, rounded up.
+const VERB_ROOM_LEN: usize = 128;
 
 /// What a server takes: settable, and checked before memory is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,9 @@ mod tests {
         let limits = Limits { key_len_max: 1024, value_len_max: 1 << 20 };
         let longest = "put ".len() + 4 * 1024 + " ".len() + (4 << 20);
         assert!(limits.line_len_max() >= longest);
+        let number = u64::MAX;
+        let options = format!("with id={number}:{number} if={number} ttl={number} ");
+        assert!(limits.line_len_max() >= options.len() + longest);
         let tiny = Limits { key_len_max: 1, value_len_max: 0 };
         assert!(tiny.line_len_max() >= "backup ".len() + 4 * PATH_LEN_MAX);
         let huge = Limits { key_len_max: usize::MAX, value_len_max: usize::MAX };

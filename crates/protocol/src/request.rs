@@ -8,9 +8,11 @@
 //! | `keyrange`, `keyrange_read`, `info`, `ping`, `quit` | the request of that name |
 //! | `scan <cursor> <count>` | [`Request::Scan`]; the cursor `-` is the beginning |
 //! | `backup <path>` | [`Request::Backup`] |
+//! | `with <options> put …`, `with <options> delete …` | [`Request::With`] |
+//! | `read <key>`, `forget <client>`, `ecs` | the request of that name |
 //!
 //! Tokens are separated by exactly one space. In the dialects without escapes `get`, `delete` and
-//! `backup` take the rest of the line, `scan` is not spoken, and bytes that could never be shown
+//! `backup` take the rest of the line, `scan` and what follows `backup` above are not spoken, and bytes that could never be shown
 //! again (a CR in a key or at a value's end) are refused.
 
 use std::borrow::Cow;
@@ -18,7 +20,8 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::escape::{Place, Refusal, escape_into, unescape};
-use crate::{Dialect, Error, Fault, Limits, PATH_LEN_MAX, Part, SCAN_COUNT_MAX, Verb};
+use crate::with::{self, decimal};
+use crate::{Dialect, Error, Fault, Limits, PATH_LEN_MAX, Part, SCAN_COUNT_MAX, Verb, With};
 
 /// The cursor from which a scan begins.
 const CURSOR_START: &[u8] = b"-";
@@ -61,6 +64,20 @@ pub enum Request<'a> {
         /// The folder, 1 to [`PATH_LEN_MAX`] bytes.
         path: Cow<'a, [u8]>,
     },
+    /// A put or delete with options.
+    With(With<'a>),
+    /// Read the value of `key` and its version.
+    Read {
+        /// The key, 1 to `key_len_max` bytes.
+        key: Cow<'a, [u8]>,
+    },
+    /// The client needs its request ids no more.
+    Forget {
+        /// The client, as in the ids of its requests.
+        client: u64,
+    },
+    /// Where the cluster's configuration service is.
+    Ecs,
     /// Is anybody there.
     Ping,
     /// Close the connection.
@@ -98,6 +115,13 @@ impl<'a> Request<'a> {
                 let path = parser.only(rest)?;
                 Ok(Self::Backup { path: parser.bytes(path, path, Part::Path)? })
             }
+            Verb::With | Verb::Read | Verb::Forget | Verb::Ecs if !dialect.has_escapes() => {
+                Err(parser.malformed(Fault::NotInDialect, line))
+            }
+            Verb::With => with::parse(&parser, rest),
+            Verb::Read => Ok(Self::Read { key: parser.only_key(rest)? }),
+            Verb::Forget => parser.forget(rest),
+            Verb::Ecs => parser.nothing_more(rest, Self::Ecs),
             Verb::Keyrange => parser.nothing_more(rest, Self::Keyrange),
             Verb::KeyrangeRead => parser.nothing_more(rest, Self::KeyrangeRead),
             Verb::Info => parser.nothing_more(rest, Self::Info),
@@ -115,8 +139,14 @@ impl<'a> Request<'a> {
                 out.push(b' ');
                 escape_into(value, Place::Value, out);
             }
-            Self::Get { key } | Self::Delete { key } | Self::Backup { path: key } => {
-                push_token(key, out);
+            Self::Get { key }
+            | Self::Delete { key }
+            | Self::Read { key }
+            | Self::Backup { path: key } => push_token(key, out),
+            Self::With(with) => with.encode_into(out),
+            Self::Forget { client } => {
+                out.push(b' ');
+                out.extend_from_slice(client.to_string().as_bytes());
             }
             Self::Scan { cursor, count } => {
                 out.push(b' ');
@@ -124,7 +154,12 @@ impl<'a> Request<'a> {
                 out.push(b' ');
                 out.extend_from_slice(count.to_string().as_bytes());
             }
-            Self::Keyrange | Self::KeyrangeRead | Self::Info | Self::Ping | Self::Quit => {}
+            Self::Keyrange
+            | Self::KeyrangeRead
+            | Self::Info
+            | Self::Ecs
+            | Self::Ping
+            | Self::Quit => {}
         }
         out.push(b'\n');
     }
@@ -141,6 +176,10 @@ impl<'a> Request<'a> {
             Self::Info => Verb::Info,
             Self::Scan { .. } => Verb::Scan,
             Self::Backup { .. } => Verb::Backup,
+            Self::With(_) => Verb::With,
+            Self::Read { .. } => Verb::Read,
+            Self::Forget { .. } => Verb::Forget,
+            Self::Ecs => Verb::Ecs,
             Self::Ping => Verb::Ping,
             Self::Quit => Verb::Quit,
         }
@@ -148,7 +187,7 @@ impl<'a> Request<'a> {
 }
 
 /// A line whose verb is known.
-struct Parser<'a, 'l> {
+pub(crate) struct Parser<'a, 'l> {
     line: &'a [u8],
     verb: Verb,
     dialect: Dialect,
@@ -157,15 +196,20 @@ struct Parser<'a, 'l> {
 
 impl<'a> Parser<'a, '_> {
     #[inline]
-    fn put(&self, rest: Option<&'a [u8]>) -> Result<Request<'a>, Error<'a>> {
+    pub(crate) fn put(&self, rest: Option<&'a [u8]>) -> Result<Request<'a>, Error<'a>> {
         let arguments = self.some(rest, Fault::MissingKey)?;
         let (token, value) = split_token(arguments);
         let Some(value) = value.filter(|value| !self.is_deletion(value)) else {
-            let parser = Parser { verb: Verb::Delete, ..*self };
-            return Ok(Request::Delete { key: parser.bytes(token, token, Part::Key)? });
+            let key = self.as_verb(Verb::Delete).bytes(token, token, Part::Key)?;
+            return Ok(Request::Delete { key });
         };
         let key = self.bytes(token, token, Part::Key)?;
         Ok(Request::Put { key, value: self.bytes(value, token, Part::Value)? })
+    }
+
+    /// Returns a parser of the same line as a request of `verb`.
+    pub(crate) const fn as_verb(&self, verb: Verb) -> Self {
+        Self { verb, ..*self }
     }
 
     /// Returns whether a put of `value` is the dialect's way to delete.
@@ -173,7 +217,7 @@ impl<'a> Parser<'a, '_> {
         self.dialect == Dialect::Toronto && (value.is_empty() || value == b"null")
     }
 
-    fn only_key(&self, rest: Option<&'a [u8]>) -> Result<Cow<'a, [u8]>, Error<'a>> {
+    pub(crate) fn only_key(&self, rest: Option<&'a [u8]>) -> Result<Cow<'a, [u8]>, Error<'a>> {
         let token = self.only(rest)?;
         self.bytes(token, token, Part::Key)
     }
@@ -206,6 +250,16 @@ impl<'a> Parser<'a, '_> {
         }
     }
 
+    fn forget(&self, rest: Option<&'a [u8]>) -> Result<Request<'a>, Error<'a>> {
+        let arguments = self.some(rest, Fault::MissingArgument)?;
+        let (number, behind) = split_token(arguments);
+        match (decimal(number), behind) {
+            (None, _) => Err(self.malformed(Fault::BadNumber, number)),
+            (Some(_), Some(behind)) => Err(self.malformed(Fault::TrailingText, behind)),
+            (Some(client), None) => Ok(Request::Forget { client }),
+        }
+    }
+
     fn nothing_more(
         &self,
         rest: Option<&'a [u8]>,
@@ -218,7 +272,7 @@ impl<'a> Parser<'a, '_> {
     }
 
     /// Returns the arguments, which must begin with a token.
-    fn some(&self, rest: Option<&'a [u8]>, fault: Fault) -> Result<&'a [u8], Error<'a>> {
+    pub(crate) fn some(&self, rest: Option<&'a [u8]>, fault: Fault) -> Result<&'a [u8], Error<'a>> {
         match rest {
             Some(rest) if !rest.is_empty() && !rest.starts_with(b" ") => Ok(rest),
             Some(rest) => Err(self.malformed(fault, rest)),
@@ -267,7 +321,7 @@ impl<'a> Parser<'a, '_> {
     }
 
     /// Returns the error that `fault` is where `at`, a part of the line, begins.
-    fn malformed(&self, fault: Fault, at: &[u8]) -> Error<'a> {
+    pub(crate) fn malformed(&self, fault: Fault, at: &[u8]) -> Error<'a> {
         Error::Malformed { fault, column: offset_in(self.line, at) + 1 }
     }
 }

@@ -21,6 +21,14 @@ pub enum Verb {
     Scan,
     /// A snapshot into a folder on the server's machine.
     Backup,
+    /// A put or delete with options.
+    With,
+    /// Read a value and its version.
+    Read,
+    /// A client needs its request ids no more.
+    Forget,
+    /// Where the cluster's configuration service is.
+    Ecs,
     /// Is anybody there.
     Ping,
     /// Close the connection.
@@ -29,7 +37,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Put,
         Self::Get,
         Self::Delete,
@@ -38,6 +46,10 @@ impl Verb {
         Self::Info,
         Self::Scan,
         Self::Backup,
+        Self::With,
+        Self::Read,
+        Self::Forget,
+        Self::Ecs,
         Self::Ping,
         Self::Quit,
     ];
@@ -54,6 +66,10 @@ impl Verb {
             Self::Info => "info",
             Self::Scan => "scan",
             Self::Backup => "backup",
+            Self::With => "with",
+            Self::Read => "read",
+            Self::Forget => "forget",
+            Self::Ecs => "ecs",
             Self::Ping => "ping",
             Self::Quit => "quit",
         }
@@ -63,12 +79,13 @@ impl Verb {
     #[must_use]
     pub fn from_word(word: &[u8]) -> Option<Self> {
         let candidates: &[Self] = match word.len() {
-            // The two most frequent ones, as nearly every client spells them.
+            // The most frequent ones, as nearly every client spells them.
             3 if word == b"get" => return Some(Self::Get),
             3 if word == b"put" => return Some(Self::Put),
-            3 => &[Self::Get, Self::Put],
-            4 => &[Self::Info, Self::Scan, Self::Ping, Self::Quit],
-            6 => &[Self::Delete, Self::Backup],
+            4 if word == b"with" => return Some(Self::With),
+            3 => &[Self::Get, Self::Put, Self::Ecs],
+            4 => &[Self::With, Self::Read, Self::Info, Self::Scan, Self::Ping, Self::Quit],
+            6 => &[Self::Delete, Self::Backup, Self::Forget],
             8 => &[Self::Keyrange],
             13 => &[Self::KeyrangeRead],
             _ => &[],

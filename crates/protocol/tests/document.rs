@@ -76,7 +76,8 @@ fn the_sessions_of_the_document_hold_what_is_read_and_written() {
 
 #[test]
 fn every_fault_of_a_line_is_in_the_document() {
-    for line in ["", "hello", "get", "scan -", "info ", "put k \\q", "scan - 0"] {
+    for line in ["", "hello", "get", "scan -", "info ", "put k \\q", "scan - 0", "with a= put k v"]
+    {
         let error =
             Request::parse(line.as_bytes(), Dialect::Native, &Limits::default()).unwrap_err();
         let text = error.to_string();

@@ -121,8 +121,38 @@ fn about_the_server() -> Vec<Row> {
     ]
 }
 
+fn about_versions_and_clusters() -> Vec<Row> {
+    let failed = |found| Reply::ConditionFailed { key: key(), found };
+    vec![
+        same(
+            Reply::ReadSuccess { key: key(), version: u64::MAX, value: value() },
+            "read_success",
+            " k 18446744073709551615 a value",
+        ),
+        same(
+            Reply::ReadSuccess { key: key(), version: 1, value: b""[..].into() },
+            "read_success",
+            " k 1 ",
+        ),
+        other(Reply::ReadNotFound { key: key() }, "read_error k not found", "READ_ERROR k"),
+        same(Reply::ReadError { key: key(), reason: no_space() }, "read_error", " k no space left"),
+        same(failed(Some(7)), "put_error", " k condition failed 7"),
+        same(failed(None), "put_error", " k condition failed absent"),
+        same(Reply::Forgotten, "forget_success", ""),
+        same(Reply::EcsSuccess { address: "[::1]:80".into() }, "ecs_success", " [::1]:80"),
+        same(Reply::EcsError { reason: "no cluster".into() }, "ecs_error", " no cluster"),
+    ]
+}
+
 fn table() -> Vec<Row> {
-    [about_puts_and_gets(), about_deletes(), about_the_ring(), about_the_server()].concat()
+    [
+        about_puts_and_gets(),
+        about_deletes(),
+        about_the_ring(),
+        about_the_server(),
+        about_versions_and_clusters(),
+    ]
+    .concat()
 }
 
 #[test]
@@ -200,11 +230,24 @@ fn what_is_no_reply_is_refused_with_a_column() {
         ("scan_success end 4294967296", Fault::BadNumber, 18),
         ("info_success name", Fault::MissingArgument, 18),
         ("backup_success /b 1 2 3", Fault::TrailingText, 23),
+        ("read_success k 1", Fault::MissingArgument, 17),
+        ("read_success k v v", Fault::BadNumber, 16),
+        ("forget_success 1", Fault::TrailingText, 16),
+        ("ecs_success", Fault::MissingArgument, 12),
     ] {
         assert_eq!(
             Reply::parse(line.as_bytes()),
             Err(Error::Malformed { fault, column }),
             "{line}"
         );
+    }
+}
+
+#[test]
+fn a_reason_that_only_resembles_a_failed_condition_is_a_reason() {
+    for reason in ["condition failed", "condition failed ", "condition failed -1", "absent"] {
+        let line = format!("put_error k {reason}");
+        let expected = Reply::PutError { key: key(), reason: reason.into() };
+        assert_eq!(Reply::parse(line.as_bytes()), Ok(expected));
     }
 }

@@ -1,6 +1,9 @@
 //! Every request in the three dialects, what is refused and how, and the limits at and one past.
 
-use protocol::{Dialect, Error, Fault, Limits, PATH_LEN_MAX, Request, SCAN_COUNT_MAX, Verb, peek};
+use protocol::{
+    Condition, Dialect, Error, Fault, Limits, PATH_LEN_MAX, Request, SCAN_COUNT_MAX, Verb, With,
+    peek,
+};
 
 const LIMITS: Limits = Limits { key_len_max: 8, value_len_max: 16 };
 
@@ -18,6 +21,10 @@ fn get(key: &[u8]) -> Request<'_> {
 
 fn delete(key: &str) -> Request<'_> {
     Request::Delete { key: key.as_bytes().into() }
+}
+
+fn with<'a>(key: &'a str, value: Option<&'a [u8]>) -> With<'a> {
+    With { key: key.as_bytes().into(), value: value.map(Into::into), ..With::default() }
 }
 
 /// Returns what a server answers to `line`.
@@ -44,6 +51,9 @@ fn every_request_is_read_and_written() {
         ("scan - 10", scan(None, 10)),
         ("scan 12:ab 1", scan(Some(b"12:ab"), 1)),
         ("backup /a\\sb", Request::Backup { path: b"/a b"[..].into() }),
+        ("read k", Request::Read { key: b"k"[..].into() }),
+        ("forget 18446744073709551615", Request::Forget { client: u64::MAX }),
+        ("ecs", Request::Ecs),
         ("ping", Request::Ping),
         ("quit", Request::Quit),
     ] {
@@ -57,6 +67,44 @@ fn every_request_is_read_and_written() {
         request.encode_into(&mut out);
         assert_eq!(out, format!("{line}\n").into_bytes());
     }
+}
+
+#[test]
+fn a_write_with_options_is_read_and_written() {
+    let id = Some((12, u64::MAX));
+    let absent = Some(Condition::Absent);
+    let ttl_ms = Some(1);
+    for (line, request) in [
+        ("with put k v", with("k", Some(b"v"))),
+        ("with put k  v w ", with("k", Some(b" v w "))),
+        ("with put k ", with("k", Some(b""))),
+        ("with delete k", with("k", None)),
+        ("with id=12:18446744073709551615 delete k", With { id, ..with("k", None) }),
+        ("with id=12:18446744073709551615 put k v", With { id, ..with("k", Some(b"v")) }),
+        ("with if=absent put k v", With { condition: absent, ..with("k", Some(b"v")) }),
+        (
+            "with if=7 put k v",
+            With { condition: Some(Condition::Version(7)), ..with("k", Some(b"v")) },
+        ),
+        ("with ttl=1 put k id=1", With { ttl_ms, ..with("k", Some(b"id=1")) }),
+        (
+            "with id=12:18446744073709551615 if=absent ttl=1 put k v",
+            With { id, condition: absent, ttl_ms, ..with("k", Some(b"v")) },
+        ),
+    ] {
+        let request = Request::With(request);
+        assert_eq!(parse(line.as_bytes(), Dialect::Native).as_ref(), Ok(&request), "{line}");
+        let mut out = Vec::new();
+        request.encode_into(&mut out);
+        assert_eq!(out, format!("{line}\n").into_bytes());
+    }
+    let swapped =
+        parse(b"WITH ttl=1 if=absent id=12:18446744073709551615 PUT k v", Dialect::Native);
+    let whole = With { id, condition: absent, ttl_ms, ..with("k", Some(b"v")) };
+    assert_eq!(swapped, Ok(Request::With(whole)), "options come in any order");
+    let bare = With { id, ..with("k", None) };
+    let bare_put = parse(b"with id=12:18446744073709551615 put k", Dialect::Native);
+    assert_eq!(bare_put, Ok(Request::With(bare)), "a put without a value deletes here too");
 }
 
 #[test]
@@ -125,6 +173,38 @@ fn a_line_without_sense_is_refused_with_what_and_where() {
         ("scan - 5 6", "bad number at column 8"),
         ("scan - 4294967296", "bad number at column 8"),
         ("backup", "key missing at column 7"),
+        ("with", "argument missing at column 5"),
+        ("with ", "argument missing at column 6"),
+        ("with get k", "unknown request at column 6"),
+        ("with with put k v", "unknown request at column 6"),
+        ("with if=absent", "argument missing at column 15"),
+        ("with if=absent  put k v", "argument missing at column 16"),
+        ("with put", "key missing at column 9"),
+        ("with delete k more", "unexpected text at column 15"),
+        ("with put \\q v", "bad escape at column 10"),
+        ("with put k \\q", "bad escape at column 12"),
+        ("with nx=1 put k v", "bad option at column 6"),
+        ("with =1 put k v", "bad option at column 6"),
+        ("with id=1:2 id=1:3 put k v", "bad option at column 13"),
+        ("with if=absent if=absent put k v", "bad option at column 16"),
+        ("with ttl=1 ttl=1 put k v", "bad option at column 12"),
+        ("with if=absent delete k", "bad option at column 16"),
+        ("with ttl=5 put k", "bad option at column 12"),
+        ("with id=1 put k v", "bad number at column 9"),
+        ("with id=:1 put k v", "bad number at column 9"),
+        ("with id=1: put k v", "bad number at column 11"),
+        ("with id=1:2:3 put k v", "bad number at column 11"),
+        ("with id=1:18446744073709551616 put k v", "bad number at column 11"),
+        ("with if=+1 put k v", "bad number at column 9"),
+        ("with if= put k v", "bad number at column 9"),
+        ("with ttl=0 put k v", "bad number at column 10"),
+        ("with ttl=-1 put k v", "bad number at column 10"),
+        ("read", "key missing at column 5"),
+        ("read k k", "unexpected text at column 8"),
+        ("forget", "argument missing at column 7"),
+        ("forget me", "bad number at column 8"),
+        ("forget 1 2", "unexpected text at column 10"),
+        ("ecs 1", "unexpected text at column 5"),
     ] {
         let native = refusal(line.as_bytes(), Dialect::Native);
         assert_eq!(native, format!("error {what}\r\n"), "{line}");
@@ -141,6 +221,10 @@ fn what_could_never_be_shown_is_refused_in_the_dialects_without_escapes() {
         (b"get \r", "carriage return not allowed at column 5"),
         (b"put k v\r", "carriage return not allowed at column 8"),
         (b"scan - 5", "request not spoken in this dialect at column 1"),
+        (b"with put k v", "request not spoken in this dialect at column 1"),
+        (b"read k", "request not spoken in this dialect at column 1"),
+        (b"forget 1", "request not spoken in this dialect at column 1"),
+        (b"ecs", "request not spoken in this dialect at column 1"),
     ] {
         assert_eq!(refusal(line, Dialect::Tum), format!("error {what}\r\n"));
         assert_eq!(refusal(line, Dialect::Toronto), format!("FAILED {what}\r\n"));
@@ -167,8 +251,15 @@ fn lengths_are_taken_at_the_limit_and_refused_one_past_it() {
         (format!("get {key}k"), format!("get_error {key}k {long_key}")),
         (format!("delete {key}k"), format!("delete_error {key}k {long_key}")),
         (format!("put k {value}v"), format!("put_error k {long_value}")),
+        (format!("with id=1:1 put {key}k v"), format!("put_error {key}k {long_key}")),
+        (format!("with id=1:1 put k {value}v"), format!("put_error k {long_value}")),
+        (format!("with id=1:1 delete {key}k"), format!("delete_error {key}k {long_key}")),
+        (format!("read {key}k"), format!("read_error {key}k {long_key}")),
     ] {
         assert_eq!(refusal(line.as_bytes(), Dialect::Native), format!("{answer}\r\n"));
+        if line.starts_with("with ") || line.starts_with("read ") {
+            continue;
+        }
         assert_eq!(refusal(line.as_bytes(), Dialect::Tum), format!("{answer}\r\n"));
         let (word, rest) = answer.split_once(' ').unwrap();
         let shouted = format!("{} {rest}\r\n", word.to_uppercase());

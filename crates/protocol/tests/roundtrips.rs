@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use proptest::prelude::*;
-use protocol::{Dialect, Error, Framer, Limits, Reply, Request};
+use protocol::{Condition, Dialect, Error, Framer, Limits, Reply, Request, With};
 
 /// Any bytes, with many of those that matter to the format.
 fn bytes(len_min: usize, len_max: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -34,17 +34,36 @@ fn pieces(bytes: &[u8]) -> Vec<&[u8]> {
     bytes.split(|&byte| byte == b'\n').collect()
 }
 
+/// Returns some options of a put, or those of a delete.
+fn options() -> impl Strategy<Value = With<'static>> {
+    let condition = prop_oneof![Just(Condition::Absent), any::<u64>().prop_map(Condition::Version)];
+    let id = prop::option::of(any::<(u64, u64)>());
+    let rest = (prop::option::of(condition), prop::option::of(1..=u64::MAX));
+    (id, rest).prop_map(|(id, (condition, ttl_ms))| With {
+        id,
+        condition,
+        ttl_ms,
+        ..With::default()
+    })
+}
+
 proptest! {
     #[test]
     fn a_request_with_any_bytes_is_one_line_and_comes_back(
         key in bytes(1, 80),
         value in bytes(0, 300),
+        options in options(),
+        client in any::<u64>(),
     ) {
         let requests = [
             Request::Put { key: cow(&key), value: cow(&value) },
             Request::Get { key: cow(&key) },
             Request::Delete { key: cow(&key) },
             Request::Backup { path: cow(&key) },
+            Request::Read { key: cow(&key) },
+            Request::With(With { key: cow(&key), value: Some(cow(&value)), ..options }),
+            Request::With(With { id: options.id, key: cow(&key), ..With::default() }),
+            Request::Forget { client },
         ];
         let mut sent = Vec::new();
         for request in &requests {
@@ -66,8 +85,9 @@ proptest! {
         key in bytes(1, 80),
         value in bytes(0, 300),
         reason in "[ -~]{0,40}",
+        version in any::<u64>(),
     ) {
-        prop_assume!(reason != "not found");
+        prop_assume!(reason != "not found" && !reason.starts_with("condition failed "));
         let reason = || Cow::Borrowed(reason.as_str());
         let (key, value, none) = (|| cow(&key), || cow(&value), || cow(b""));
         let replies = [
@@ -85,6 +105,12 @@ proptest! {
             Reply::ScanItem { key: key(), value: value() },
             Reply::BackupSuccess { path: key(), file_count: u64::MAX, len: 0 },
             Reply::BackupError { path: key(), reason: reason() },
+            Reply::ReadSuccess { key: key(), version, value: value() },
+            Reply::ReadNotFound { key: key() },
+            Reply::ReadError { key: key(), reason: reason() },
+            Reply::ConditionFailed { key: key(), found: Some(version) },
+            Reply::ConditionFailed { key: key(), found: None },
+            Reply::EcsError { reason: reason() },
         ];
         let mut sent = Vec::new();
         for reply in &replies {
@@ -124,7 +150,9 @@ proptest! {
 
     #[test]
     fn any_line_is_a_request_or_an_error_of_one_line_that_does_not_hold_the_value(
-        verb in prop::sample::select(&["", "put ", "get ", "delete ", "scan ", "backup ", "info "][..]),
+        verb in prop::sample::select(&[
+            "", "put ", "get ", "delete ", "scan ", "backup ", "info ", "with ", "with id=1:2 put ", "read ", "forget ",
+        ][..]),
         rest in bytes(0, 60),
     ) {
         let line = [verb.as_bytes(), &rest].concat();

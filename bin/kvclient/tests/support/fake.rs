@@ -147,6 +147,14 @@ fn reply(
         Request::Backup { path } => {
             Reply::BackupSuccess { path: path.clone(), file_count: 2, len: 2048 }
         }
+        Request::Read { key } => match records.get(&**key) {
+            None => Reply::ReadNotFound { key: key.clone() },
+            Some(value) => Reply::ReadSuccess { key: key.clone(), version: 1, value: value.into() },
+        },
+        Request::With(_) | Request::Forget { .. } => {
+            Reply::Error { what: format!("{} {}", request.verb(), protocol::NEEDS_CLUSTER).into() }
+        }
+        Request::Ecs => Reply::EcsError { reason: "no cluster".into() },
         Request::Ping => Reply::Pong,
         Request::Quit => return,
     };

@@ -69,6 +69,17 @@ impl Reply<'_> {
             Self::BackupError { path, reason } => {
                 line.word("backup_error").token(path).text(reason)
             }
+            Self::ReadSuccess { key, version, value } => {
+                line.word("read_success").token(key).text(&version.to_string()).value(value)
+            }
+            Self::ReadNotFound { key } => line.word("read_error").token(key).not_found(),
+            Self::ReadError { key, reason } => line.word("read_error").token(key).text(reason),
+            Self::ConditionFailed { key, found } => {
+                line.word("put_error").token(key).text(&super::condition_failed(*found))
+            }
+            Self::Forgotten => line.word("forget_success"),
+            Self::EcsSuccess { address } => line.word("ecs_success").plain_token(address),
+            Self::EcsError { reason } => line.word("ecs_error").text(reason),
             Self::Pong => line.word("pong"),
         };
         out.extend_from_slice(LINE_END);

@@ -13,8 +13,17 @@ pub(crate) use encode::encode_refusal;
 /// A name and its value, as `info` answers them.
 pub type InfoPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
+/// How the complaint ends that answers what a server without a cluster cannot do: `with`, `forget`.
+pub const NEEDS_CLUSTER: &str = "needs a cluster";
+
 /// The reason of a reply about a key that is not there.
 const NOT_FOUND: &str = "not found";
+
+/// How the reason of a put begins whose condition does not hold.
+const CONDITION_FAILED: &str = "condition failed ";
+
+/// What stands in place of a version when the key is not there.
+const ABSENT: &str = "absent";
 
 /// What stands in place of the next cursor when there is nothing more.
 const SCAN_END: &str = "end";
@@ -161,6 +170,60 @@ pub enum Reply<'a> {
         /// Why.
         reason: Cow<'a, str>,
     },
+    /// `read_success <key> <version> <value>`.
+    ReadSuccess {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// The number of the write that stored the value: later ones of the key have greater numbers.
+        version: u64,
+        /// Its value.
+        value: Cow<'a, [u8]>,
+    },
+    /// `read_error <key> not found`.
+    ReadNotFound {
+        /// The key.
+        key: Cow<'a, [u8]>,
+    },
+    /// `read_error <key> <reason>`: whether the key is there is not said.
+    ReadError {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// Why.
+        reason: Cow<'a, str>,
+    },
+    /// `put_error <key> condition failed <version|absent>`: nothing was done.
+    ConditionFailed {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// The version it has; none if it has no value.
+        found: Option<u64>,
+    },
+    /// `forget_success`.
+    Forgotten,
+    /// `ecs_success <ip:port>`.
+    EcsSuccess {
+        /// Where the cluster's configuration service listens; without spaces.
+        address: Cow<'a, str>,
+    },
+    /// `ecs_error <reason>`.
+    EcsError {
+        /// Why.
+        reason: Cow<'a, str>,
+    },
     /// `pong`.
     Pong,
+}
+
+/// Returns the reason of a put whose condition does not hold.
+fn condition_failed(found: Option<u64>) -> String {
+    let found = found.map_or_else(|| ABSENT.to_owned(), |version| version.to_string());
+    [CONDITION_FAILED, &found].concat()
+}
+
+/// Returns the version that was found instead, if `reason` is that of a put whose condition does not hold.
+fn read_condition_failed(reason: &str) -> Option<Option<u64>> {
+    match reason.strip_prefix(CONDITION_FAILED)? {
+        ABSENT => Some(None),
+        version => version.parse().ok().map(Some),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{InfoPair, NOT_FOUND, Reply, SCAN_END};
+use super::{InfoPair, NOT_FOUND, Reply, SCAN_END, read_condition_failed};
 use crate::escape::{Place, Refusal, unescape};
 use crate::request::{offset_in, split_token};
 use crate::{Error, Fault};
@@ -38,7 +38,13 @@ impl<'a> Fields<'a> {
             b"get_success" => Reply::GetSuccess { key: self.key()?, value: self.value()? },
             b"put_success" => Reply::PutSuccess { key: self.key()?, value: none },
             b"put_update" => Reply::PutUpdate { key: self.key()?, value: none },
-            b"put_error" => Reply::PutError { key: self.key()?, reason: self.reason()? },
+            b"put_error" => {
+                let (key, reason) = (self.key()?, self.reason()?);
+                match read_condition_failed(&reason) {
+                    Some(found) => Reply::ConditionFailed { key, found },
+                    None => Reply::PutError { key, reason },
+                }
+            }
             b"put_unknown" => Reply::PutUnknown { key: self.key()?, reason: self.reason()? },
             b"get_error" => match (self.key()?, self.reason()?) {
                 (key, reason) if reason == NOT_FOUND => Reply::GetNotFound { key },
@@ -70,6 +76,18 @@ impl<'a> Fields<'a> {
                 len: self.number()?,
             },
             b"backup_error" => Reply::BackupError { path: self.key()?, reason: self.reason()? },
+            b"read_success" => Reply::ReadSuccess {
+                key: self.key()?,
+                version: self.number()?,
+                value: self.value()?,
+            },
+            b"read_error" => match (self.key()?, self.reason()?) {
+                (key, reason) if reason == NOT_FOUND => Reply::ReadNotFound { key },
+                (key, reason) => Reply::ReadError { key, reason },
+            },
+            b"forget_success" => Reply::Forgotten,
+            b"ecs_success" => Reply::EcsSuccess { address: self.text()? },
+            b"ecs_error" => Reply::EcsError { reason: self.reason()? },
             b"pong" => Reply::Pong,
             _ => {
                 let fault = if self.line.is_empty() { Fault::Empty } else { Fault::UnknownVerb };
