@@ -29,6 +29,22 @@ fn slot<E: serde::de::Error>(index: u16) -> Result<SlotId, E> {
     SlotId::new(index).ok_or_else(|| E::custom(format_args!("no slot has the number {index}")))
 }
 
+/// One server.
+pub(crate) mod id {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        id: &ServerId,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Id(*id).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<ServerId, D::Error> {
+        Id::deserialize(d).map(|id| id.0)
+    }
+}
+
 /// A server in one of its lives, or none.
 pub(crate) mod pair {
     use super::*;

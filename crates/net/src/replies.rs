@@ -133,8 +133,8 @@ impl Replies {
         }
     }
 
-    /// Appends the connection's last line, behind all that is still to come.
-    pub(crate) fn push_last(&mut self, line: &[u8]) {
+    /// Appends the connection's last line, behind all that is still to come, by whichever way the connection uses.
+    pub fn push_last(&mut self, line: &[u8]) {
         if self.is_sent_to {
             self.sender.queue(|buffer| buffer.extend_from_slice(line));
         } else {

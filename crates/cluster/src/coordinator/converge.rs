@@ -74,7 +74,7 @@ impl Coordinator {
         self.commit(now, entry, actions);
     }
 
-    fn is_half_seen(&self, now: Time) -> bool {
+    pub(super) fn is_half_seen(&self, now: Time) -> bool {
         // One that leaves is a witness like those on the ring for as long as it holds a slot.
         let holds = |id| self.map.slots().any(|(_, slot)| slot.is_holder(id));
         let servers = self.map.servers().iter().filter(|(id, server)| match server.standing {
@@ -235,7 +235,7 @@ impl Coordinator {
     }
 
     /// Returns whether a server's disk failed in its present life.
-    fn has_failed(&self, server: ServerId) -> bool {
+    pub(super) fn has_failed(&self, server: ServerId) -> bool {
         let failed = self.peers.get(server).and_then(|peer| peer.failed);
         self.life(server).is_some_and(|(_, incarnation)| failed == Some(incarnation))
     }

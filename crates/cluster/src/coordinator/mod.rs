@@ -21,6 +21,7 @@
 //! | `converge`, `places` | learners; servers that stay away |
 //! | `moves` | what is still to be done |
 //! | `draft`, `check`, `journal` | decisions: in the making, their rules, as lines |
+//! | `status` | what operators are shown |
 //! | `tell` | what is sent when all is decided |
 //! | `peers`, `placing` | what is remembered outside the map, and may be forgotten |
 //!
@@ -44,6 +45,7 @@ mod places;
 mod placing;
 mod register;
 mod request;
+mod status;
 mod tell;
 
 use std::collections::BTreeMap;
@@ -51,6 +53,9 @@ use std::collections::BTreeMap;
 pub use error::Error;
 pub use event::{Action, Answer, Command, ConnectionId, Entry, Event, Settings, Ticket};
 pub use moves::Moves;
+pub use status::{
+    Move, Plan, ServerStatus, Share, SlotsStatus, Source, Status, WholeMap, Wish, snapshot_of,
+};
 
 use crate::map::{Map, Slot};
 use crate::message::ToEcs;

@@ -1,0 +1,245 @@
+//! The command line of `ecs`.
+//!
+//! Programs of this family take two-letter flags with one dash (`-ll INFO`), which no parser of POSIX flags reads; they
+//! are rewritten before parsing. What can be checked without touching a disk or a socket is checked here, so
+//! that nonsense is wrong usage (exit 2).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use cluster::lines::REPLICA_COUNT_MAX;
+use log::LevelFilter;
+
+/// Two-letter flags of the family and what they are here.
+const LONG_FORMS: [(&str, &str); 1] = [("-ll", "--log-level")];
+
+/// Copies of each slot, where nothing else is said.
+pub(crate) const REPLICAS: usize = 3;
+
+/// The configuration service of a Ringcask cluster: decides who is on the ring and who holds each slot.
+///
+/// Servers register here (`kvserver -b ADDRESS`) and are told the map. Reads and writes do not pass through it and go on while
+/// it is down. Prints `listening <ip:port>` when it is ready, and logs to standard error. SIGTERM or SIGINT ends it
+/// cleanly. Exit code: 0 done, 1 failed (one line says why), 2 wrong usage.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "ecs",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Also: -ll LEVEL for --log-level."
+)]
+pub struct Args {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Task>,
+
+    /// The settings of the service
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What `ecs` can do besides serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Task {
+    /// Makes a new folder of the newest map that the servers kept, when the old folder is lost
+    ///
+    /// The old ECS must have ended for good. Each server is asked for its map; the newest one counts. All servers of that
+    /// map must have been asked, because one that is left out may know a decision that nobody else knows.
+    Rebuild(Rebuild),
+}
+
+/// The settings of the service.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Serve {
+    /// Address or name to listen on; 0.0.0.0 for all addresses of the machine
+    #[arg(short, long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub address: String,
+
+    /// TCP port to listen on; 0 lets the system choose
+    #[arg(short, long, value_name = "PORT", default_value_t = 5152)]
+    pub port: u16,
+
+    /// Folder that holds the decisions; created if it is not there
+    #[arg(short, long, value_name = "FOLDER", default_value = "ringcask-ecs")]
+    pub dir: PathBuf,
+
+    /// File to append the log to [default: standard error]
+    #[arg(short, long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+
+    /// Least severe level logged: off, error, warn, info, debug or trace (ALL, FINE, SEVERE … are understood)
+    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = parse_level)]
+    pub log_level: LevelFilter,
+
+    /// Copies of each slot, fixed when the folder is made (1 to 16) [default: 3]
+    #[arg(long, value_name = "COUNT", value_parser = parse_replicas)]
+    pub replicas: Option<usize>,
+
+    /// Slots that the ring is cut into, fixed when the folder is made: a power of two up to 4096 [default: 4096]
+    #[arg(long, value_name = "COUNT", value_parser = parse_slots, hide = true)]
+    pub slots: Option<u16>,
+
+    /// Arcs in which a joining server takes its share, at most (1 to 256)
+    #[arg(long, value_name = "COUNT", default_value_t = 8,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub tokens: u16,
+
+    /// Milliseconds a server may stay away before its share is given to the others
+    #[arg(long, value_name = "MS", default_value = "10000", value_parser = parse_millis)]
+    pub rejoin_grace_ms: Duration,
+
+    /// The servers' grace, in milliseconds: in the first of it after the start nobody is judged absent
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = parse_millis)]
+    pub grace_ms: Duration,
+
+    /// File with the secret that servers must know: 1 to 256 bytes, a line end does not count
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Listen on addresses that others can reach, without a secret
+    #[arg(long)]
+    pub insecure: bool,
+
+    /// Connections of operators and clients served at once; 1,024 more are kept for servers
+    #[arg(long, value_name = "COUNT", default_value_t = 1024, value_parser = parse_count)]
+    pub max_connections: usize,
+}
+
+/// The settings of a rebuild.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Rebuild {
+    /// Servers to ask for the map they kept
+    #[arg(long, value_name = "IP:PORT[,…]", value_delimiter = ',', required = true)]
+    pub from: Vec<String>,
+
+    /// The new folder; it must hold no cluster
+    #[arg(short, long, value_name = "FOLDER")]
+    pub dir: PathBuf,
+
+    /// Go on without the servers that cannot be asked: what only they know is lost
+    #[arg(long)]
+    pub accept_loss: bool,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first.
+    ///
+    /// # Errors
+    /// What the parser has to say, which may be the help asked for; it knows its stream and exit code.
+    pub fn parse_from_argv(argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(argv.into_iter().map(long_form))
+    }
+}
+
+/// Returns `argument` as the parser knows it.
+fn long_form(argument: OsString) -> OsString {
+    for (short, long) in LONG_FORMS {
+        if argument == short {
+            return long.into();
+        }
+    }
+    argument
+}
+
+fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "off" => Ok(LevelFilter::Off),
+        "error" | "severe" | "fatal" => Ok(LevelFilter::Error),
+        "warn" | "warning" => Ok(LevelFilter::Warn),
+        "info" | "config" => Ok(LevelFilter::Info),
+        "debug" | "fine" => Ok(LevelFilter::Debug),
+        "trace" | "finer" | "finest" | "all" => Ok(LevelFilter::Trace),
+        _ => Err("expected off, error, warn, info, debug or trace".into()),
+    }
+}
+
+fn parse_replicas(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=REPLICA_COUNT_MAX) => {
+            usize::try_from(count).map_err(|error| error.to_string())
+        }
+        _ => Err(format!("expected a number from 1 to {REPLICA_COUNT_MAX}")),
+    }
+}
+
+fn parse_slots(text: &str) -> Result<u16, String> {
+    match text.parse::<u16>() {
+        Ok(count) if count.is_power_of_two() && count <= hashring::SLOT_COUNT => Ok(count),
+        _ => Err("expected a power of two up to 4096".into()),
+    }
+}
+
+/// Longest time, in milliseconds: a week; longer ones are never meant.
+const MILLIS_MAX: u64 = 7 * 24 * 3600 * 1000;
+
+fn parse_millis(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(millis @ 1..=MILLIS_MAX) => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a number of milliseconds from 1, at most a week".into()),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..) => Ok(count),
+        _ => Err("expected a number from 1".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::parse_from_argv(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn both_forms_of_the_familys_flags_are_read() {
+        for line in [
+            "ecs -a ::1 -p 0 -d data -l log.txt -ll FINE",
+            "ecs --address ::1 --port 0 --dir data --log-file log.txt --log-level debug",
+        ] {
+            let args = parse(line).unwrap().serve;
+            assert_eq!((args.address.as_str(), args.port), ("::1", 0));
+            assert_eq!(args.dir, PathBuf::from("data"));
+            assert_eq!(args.log_file, Some(PathBuf::from("log.txt")));
+            assert_eq!(args.log_level, LevelFilter::Debug);
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_machine() {
+        let (args, machine) =
+            (parse("ecs").unwrap().serve, cluster::coordinator::Settings::default());
+        assert_eq!(usize::from(args.tokens), machine.token_count);
+        assert_eq!((args.grace_ms, args.rejoin_grace_ms), (machine.grace, machine.rejoin_grace));
+        assert_eq!(REPLICAS, machine.replica_count);
+        assert_eq!((args.replicas, args.slots), (None, None));
+    }
+
+    #[test]
+    fn values_at_their_limits_are_read_and_one_past_is_wrong_usage() {
+        for (good, bad) in [
+            ("--replicas 16", "--replicas 17"),
+            ("--replicas 1", "--replicas 0"),
+            ("--slots 4096", "--slots 8192"),
+            ("--slots 1", "--slots 3"),
+            ("--tokens 256", "--tokens 257"),
+            ("--tokens 1", "--tokens 0"),
+            ("--grace-ms 1", "--grace-ms 0"),
+            ("--rejoin-grace-ms 604800000", "--rejoin-grace-ms 604800001"),
+            ("--max-connections 1", "--max-connections 0"),
+            ("-ll OFF", "-ll LOUD"),
+            ("-p 65535", "-p 65536"),
+            ("rebuild --from a:1,b:2 --dir x", "rebuild --dir x"),
+            ("rebuild --from a:1 -d x --accept-loss", "rebuild --from a:1"),
+        ] {
+            assert!(parse(&format!("ecs {good}")).is_ok(), "{good}");
+            let error = parse(&format!("ecs {bad}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `ecs`; all of it is in the library of the same name.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ecs::main(std::env::args_os())
+}
