@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bitcask::SyncPolicy;
 use clap::Parser;
+use clap::error::ErrorKind;
 use log::LevelFilter;
 use protocol::Dialect;
 
@@ -41,9 +42,54 @@ pub struct Args {
     #[arg(short, long, value_name = "FOLDER", default_value = "ringcask-data")]
     pub dir: PathBuf,
 
-    /// Address of the configuration service (ECS), `ip:port`; clusters are not built yet
+    /// Address of the configuration service (ECS), `ip:port`: the server is one of its cluster [default: a cluster of one]
     #[arg(short, long, value_name = "IP:PORT")]
     pub bootstrap: Option<SocketAddr>,
+
+    /// Wait to be asked onto the ring (`kvclient cluster join`)
+    #[arg(long, requires = "bootstrap")]
+    pub standby: bool,
+
+    /// End at once on SIGTERM and remain a member, for a restart [default: hand everything over and leave the ring]
+    #[arg(long, requires = "bootstrap")]
+    pub stay: bool,
+
+    /// Seconds that leaving the ring may take; then the server ends and remains a member
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_some_seconds)]
+    pub leave_timeout_s: Duration,
+
+    /// File whose first line is the secret that servers and ECS share, 1 to 256 bytes
+    #[arg(long, value_name = "FILE", requires = "bootstrap")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Let other machines' servers connect without a secret
+    #[arg(long, requires = "bootstrap")]
+    pub insecure: bool,
+
+    /// Milliseconds between two signs of life to each other server
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = parse_millis)]
+    pub beacon_ms: Duration,
+
+    /// Milliseconds that a primary serves reads after a sign of life of each backup
+    #[arg(long, value_name = "MS", default_value = "400", value_parser = parse_millis)]
+    pub lease_ms: Duration,
+
+    /// Milliseconds that a backup serves reads after its primary's
+    #[arg(long, value_name = "MS", default_value = "400", value_parser = parse_millis)]
+    pub read_lease_ms: Duration,
+
+    /// Milliseconds of silence after which a backup has its primary replaced: at least both leases and a margin; the
+    /// same at all servers and the ECS
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = parse_millis)]
+    pub grace_ms: Duration,
+
+    /// Milliseconds of silence after which a primary has a backup removed
+    #[arg(long, value_name = "MS", default_value = "600", value_parser = parse_millis)]
+    pub silence_ms: Duration,
+
+    /// Bytes a second that this server sends to servers that are being brought up to date
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = parse_rate)]
+    pub move_rate: u64,
 
     /// Address that `keyrange` tells clients, `ip:port` [default: the one they connected to]
     #[arg(long, value_name = "IP:PORT")]
@@ -119,11 +165,23 @@ impl Args {
     /// What the parser has to say, which may be the help asked for; it knows its stream and exit code.
     pub fn parse_from_argv(argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(argv.into_iter().map(long_form))?;
-        if args.bootstrap.is_some() {
-            let text = "clusters are not built yet: leave -b/--bootstrap away, and this server is a cluster of one\n";
-            return Err(clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, text));
-        }
+        let wrong = |text: String| clap::Error::raw(ErrorKind::ValueValidation, text + "\n");
+        args.cluster_config().check().map_err(|error| wrong(error.to_string()))?;
         Ok(args)
+    }
+
+    /// Returns the settings of a server that is one of a cluster.
+    #[must_use]
+    pub fn cluster_config(&self) -> cluster::Config {
+        cluster::Config {
+            beacon_every: self.beacon_ms,
+            lease: self.lease_ms,
+            read_lease: self.read_lease_ms,
+            grace: self.grace_ms,
+            silence_max: self.silence_ms,
+            move_rate: self.move_rate,
+            ..cluster::Config::default()
+        }
     }
 }
 
@@ -212,6 +270,16 @@ fn parse_count(text: &str) -> Result<usize, String> {
 /// Longest time-out, in seconds: a year; longer ones are never meant and could overflow clocks.
 const SECONDS_MAX: f64 = 366.0 * 24.0 * 3600.0;
 
+/// Longest time of a lease or grace, in milliseconds: ten minutes without writes is more than anybody wants.
+const MILLIS_MAX: u64 = 600_000;
+
+fn parse_millis(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(millis @ 1..=MILLIS_MAX) => Ok(Duration::from_millis(millis)),
+        _ => Err(format!("expected 1 to {MILLIS_MAX} milliseconds")),
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=SECONDS_MAX).contains(&seconds) => {
@@ -289,9 +357,18 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_wrong_usage_and_says_so() {
-        let error = parse("kvserver -b 127.0.0.1:5100").unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("clusters are not built yet"));
+    fn times_that_are_not_safe_together_are_wrong_usage() {
+        assert!(parse("kvserver -b 127.0.0.1:5100 --standby --grace-ms 850").is_ok());
+        for bad in ["--grace-ms 849", "--beacon-ms 201", "--silence-ms 449", "--lease-ms 0"] {
+            let error = parse(&format!("kvserver -b 127.0.0.1:5100 {bad}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_of_a_cluster_are_those_of_its_machine() {
+        let args = parse("kvserver -b 127.0.0.1:5100").unwrap();
+        assert_eq!(args.cluster_config(), cluster::Config::default());
+        assert!(parse("kvserver --standby").is_err(), "of no cluster");
     }
 }

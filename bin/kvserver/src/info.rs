@@ -12,8 +12,8 @@ use bitcask::{Stats, SyncPolicy};
 use net::Counters;
 use protocol::InfoPair;
 
+use crate::common::Common;
 use crate::counts::Kind;
-use crate::service::Shared;
 
 /// What does not change while a server runs.
 #[derive(Debug)]
@@ -28,18 +28,19 @@ pub(crate) struct About {
     pub(crate) connections: Arc<Counters>,
 }
 
-/// Returns all figures.
-pub(crate) fn pairs(shared: &Shared) -> Vec<InfoPair<'static>> {
-    let mut pairs = of_server(shared);
-    pairs.extend(of_store(&shared.store.stats()));
-    let poisoned = shared.store.poison_cause();
+/// Returns all figures; `more` are those of a server alone, or of one in a cluster.
+pub(crate) fn pairs(common: &Common, more: Vec<InfoPair<'static>>) -> Vec<InfoPair<'static>> {
+    let mut pairs = of_server(common);
+    pairs.extend(more);
+    pairs.extend(of_store(&common.store.stats()));
+    let poisoned = common.store.poison_cause();
     pairs.push(pair("writes", if poisoned.is_some() { "refused" } else { "accepted" }));
     pairs.push(pair("writes_refused_because", poisoned.unwrap_or_default()));
     pairs
 }
 
-fn of_server(shared: &Shared) -> Vec<InfoPair<'static>> {
-    let (about, counts) = (&shared.about, &shared.counts);
+fn of_server(common: &Common) -> Vec<InfoPair<'static>> {
+    let (about, counts) = (&common.about, &common.counts);
     let connections = about.connections.read();
     vec![
         pair("version", env!("CARGO_PKG_VERSION")),
@@ -48,8 +49,7 @@ fn of_server(shared: &Shared) -> Vec<InfoPair<'static>> {
         pair("address", about.address.to_string()),
         pair("dir", about.dir.display().to_string()),
         pair("sync", sync_name(about.sync)),
-        pair("dialect", shared.dialect.name()),
-        pair("epoch", shared.slots.epoch().to_string()),
+        pair("dialect", common.dialect.name()),
         pair("connections", connections.open.to_string()),
         pair("connections_max", about.connection_count_max.to_string()),
         pair("connections_accepted", connections.accepted.to_string()),
@@ -83,7 +83,8 @@ fn of_store(stats: &Stats) -> Vec<InfoPair<'static>> {
     ]
 }
 
-fn pair(name: &'static str, value: impl Into<Cow<'static, str>>) -> InfoPair<'static> {
+/// Returns a figure.
+pub(crate) fn pair(name: &'static str, value: impl Into<Cow<'static, str>>) -> InfoPair<'static> {
     (name.into(), value.into())
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct Reader {
 impl Reader {
     /// Answers a get of `key`, which lies at `token`.
     pub(crate) fn get(&mut self, shared: &Shared, token: Token, key: &[u8], replies: &mut Replies) {
-        let dialect = shared.dialect;
-        let reply = match shared.store.get(slot_of(token), key, &mut self.record) {
+        let dialect = shared.common.dialect;
+        let reply = match shared.common.store.get(slot_of(token), key, &mut self.record) {
             Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
                 return answer_large(key, found.value, dialect, replies);
             }
@@ -56,7 +56,7 @@ impl Reader {
         key: &[u8],
         replies: &mut Replies,
     ) {
-        let reply = match shared.store.get(slot_of(token), key, &mut self.record) {
+        let reply = match shared.common.store.get(slot_of(token), key, &mut self.record) {
             Ok(Some(found)) => Reply::ReadSuccess {
                 key: key.into(),
                 version: found.lsn.0,
@@ -68,7 +68,7 @@ impl Reader {
                 Reply::ReadError { key: key.into(), reason: error.to_string().into() }
             }
         };
-        reply.encode_into(shared.dialect, replies.buffer());
+        reply.encode_into(shared.common.dialect, replies.buffer());
     }
 
     /// Gives back memory that only large values need.

@@ -1,21 +1,28 @@
 //! A server from its start to its end, without the process around it.
 //!
 //! Start: the address is bound first, so that a busy port is found before anything is read; connections wait in the
-//! kernel until the store is open. Then the store is opened, missing slots are created, and accepting begins.
-//! End: connections drain, the committer's helpers end, the store is sealed.
+//! kernel until the store is open. Then the store is opened. A server alone creates the slots that are missing; one of a
+//! cluster waits for the ECS if its folder has no map yet. Then accepting begins.
+//! End: connections drain, the server's own threads end, the store is sealed.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bitcask::{Lsn, Recovery, SlotId, Store};
+use cluster::lines::{SECRET_LEN_MAX, Secret};
+use crossbeam_channel::Sender;
 use net::{Listener, Server};
 use protocol::Limits;
 
 use crate::commit::{Committer, Helpers};
+use crate::common::Common;
 use crate::counts::Counts;
 use crate::floors::Floors;
 use crate::info::{About, sync_name};
+use crate::node::{ClusterService, End, Kept, Node, Start, Threads};
 use crate::service::{Service, Shared};
 use crate::slots::Slots;
 use crate::{Args, Error};
@@ -26,13 +33,22 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Carriage returns that may stand around a line besides the bytes that are limited.
 const LINE_END_ROOM: usize = 2;
 
+/// Connections beyond the limit that servers of the cluster may have: two each way and some in their last moments.
+const RESERVED_COUNT: usize = 256;
+
 /// A server at work.
 #[derive(Debug)]
 pub struct Running {
     server: Server,
-    shared: Arc<Shared>,
-    helpers: Helpers,
-    floors: Floors,
+    common: Arc<Common>,
+    kind: Kind,
+}
+
+/// What only one kind of server has.
+#[derive(Debug)]
+enum Kind {
+    Alone { helpers: Helpers, floors: Floors },
+    OfCluster { node: Arc<Node>, threads: Threads },
 }
 
 impl Running {
@@ -41,46 +57,51 @@ impl Running {
     /// # Errors
     /// Says what could not be had; nothing is left behind but the folder.
     pub fn start(args: &Args) -> Result<Self, Error> {
+        let (ends, _) = crossbeam_channel::unbounded();
+        Self::start_and_say(args, &AtomicBool::new(false), ends)
+    }
+
+    /// Starts a server as [`start`](Self::start) does. One of a cluster says on `ends` when its life is over, and stops waiting
+    /// for the ECS when `is_ending` comes true.
+    pub(crate) fn start_and_say(
+        args: &Args,
+        is_ending: &AtomicBool,
+        ends: Sender<End>,
+    ) -> Result<Self, Error> {
         let limits =
             Limits { key_len_max: args.max_key_bytes, value_len_max: args.max_value_bytes };
         let listener = Listener::bind(&args.address, args.port, net_config(args, &limits))
             .map_err(Error::Net)?;
-        let (store, slots) = open_store(args)?;
-        let slots = Arc::new(slots);
-        let is_synced = args.sync == bitcask::SyncPolicy::Always;
-        let committer = Committer::new(store.clone(), Arc::clone(&slots), args.dialect, is_synced);
-        let committer = Arc::new(committer);
-        let about = About {
-            started_at: Instant::now(),
-            address: listener.address(),
-            advertise: args.advertise,
-            dir: args.dir.clone(),
-            sync: args.sync,
-            connection_count_max: args.max_connections,
-            connections: listener.counters(),
-        };
-        let no_thread = |cause| Error::System { what: "start a thread", cause };
-        let helpers = Helpers::start(&committer).map_err(no_thread)?;
-        let floors = Floors::start(&store, &slots).map_err(no_thread)?;
-        let shared = Arc::new(Shared {
+        check_open(args, listener.address())?;
+        let (store, recovery) = open_store(args)?;
+        let common = Arc::new(Common {
             store,
-            slots,
-            committer,
             dialect: args.dialect,
             limits,
             counts: Counts::default(),
-            about,
+            about: About {
+                started_at: Instant::now(),
+                address: listener.address(),
+                advertise: args.advertise,
+                dir: args.dir.clone(),
+                sync: args.sync,
+                connection_count_max: args.max_connections,
+                connections: listener.counters(),
+            },
         });
-        let server =
-            listener.start(Arc::new(Service::new(Arc::clone(&shared)))).map_err(Error::Net)?;
+        let (server, kind) = match args.bootstrap {
+            None => start_alone(listener, &common)?,
+            Some(ecs) => {
+                start_of_cluster(args, ecs, listener, &common, &recovery, is_ending, ends)?
+            }
+        };
         log::info!(
-            "listening on {}, data in {}, sync {}, epoch {}",
+            "listening on {}, data in {}, sync {}",
             server.address(),
             args.dir.display(),
             sync_name(args.sync),
-            shared.slots.epoch()
         );
-        Ok(Self { server, shared, helpers, floors })
+        Ok(Self { server, common, kind })
     }
 
     /// Returns the address that is listened on.
@@ -89,12 +110,20 @@ impl Running {
         self.server.address()
     }
 
+    /// Asks to leave the ring. Says why that cannot be, if it cannot.
+    pub(crate) fn leave(&self) -> Result<(), &'static str> {
+        match &self.kind {
+            Kind::Alone { .. } => Err("it is alone"),
+            Kind::OfCluster { node, .. } => node.leave(),
+        }
+    }
+
     /// Ends the server: answers what has come in, seals the store.
     ///
     /// # Errors
     /// If the store could not be sealed; it is then as after a crash, which the next start puts right.
     pub fn stop(self) -> Result<(), Error> {
-        let Self { server, shared, helpers, floors } = self;
+        let Self { server, common, kind } = self;
         let left = server.stop(DRAIN);
         if left > 0 {
             log::warn!(
@@ -102,18 +131,108 @@ impl Running {
                 DRAIN.as_secs()
             );
         }
-        helpers.stop();
-        floors.stop();
-        let dir = shared.about.dir.clone();
-        shared.store.close().map_err(|cause| Error::Store { dir, cause })?;
-        log::info!("stopped after {} s", shared.about.started_at.elapsed().as_secs());
+        let dir = common.about.dir.clone();
+        let close = || common.store.close().map_err(|cause| Error::Store { dir, cause });
+        match kind {
+            Kind::Alone { helpers, floors } => {
+                helpers.stop();
+                floors.stop();
+                close()?;
+            }
+            Kind::OfCluster { threads, .. } => {
+                let ended = threads.stop();
+                let closed = close();
+                ended.end(closed.is_ok()).map_err(Error::Kept)?;
+                closed?;
+            }
+        }
+        log::info!("stopped after {} s", common.about.started_at.elapsed().as_secs());
         Ok(())
     }
+}
+
+fn start_alone(listener: Listener, common: &Arc<Common>) -> Result<(Server, Kind), Error> {
+    let dir = &common.about.dir;
+    if Kept::is_in(dir) {
+        return Err(Error::OfCluster { dir: dir.clone() });
+    }
+    let store = &common.store;
+    let missing: Vec<SlotId> = SlotId::all().filter(|slot| !store.has_slot(*slot)).collect();
+    let created = store.create_slots(&missing);
+    created.map_err(|cause| Error::Store { dir: dir.clone(), cause })?;
+    let slots = match next_epoch(store) {
+        epoch @ ..=Lsn::EPOCH_MAX => Arc::new(Slots::new(epoch)),
+        _ => return Err(Error::NoEpoch),
+    };
+    let is_synced = common.about.sync == bitcask::SyncPolicy::Always;
+    let committer = Committer::new(store.clone(), Arc::clone(&slots), common.dialect, is_synced);
+    let committer = Arc::new(committer);
+    let no_thread = |cause| Error::System { what: "start a thread", cause };
+    let helpers = Helpers::start(&committer).map_err(no_thread)?;
+    let floors = Floors::start(store, &slots).map_err(no_thread)?;
+    let shared = Arc::new(Shared { common: Arc::clone(common), slots, committer });
+    let server = listener.start(Arc::new(Service::new(shared))).map_err(Error::Net)?;
+    Ok((server, Kind::Alone { helpers, floors }))
+}
+
+fn start_of_cluster(
+    args: &Args,
+    ecs_address: SocketAddr,
+    listener: Listener,
+    common: &Arc<Common>,
+    recovery: &Recovery,
+    is_ending: &AtomicBool,
+    ends: Sender<End>,
+) -> Result<(Server, Kind), Error> {
+    let is_used = SlotId::all().any(|slot| common.store.has_slot(slot));
+    if is_used && !Kept::is_in(&args.dir) {
+        return Err(Error::Alone { dir: args.dir.clone() });
+    }
+    let start = Start {
+        dir: args.dir.clone(),
+        store: common.store.clone(),
+        config: args.cluster_config(),
+        address: args.advertise.unwrap_or(listener.address()).to_string(),
+        ecs_address,
+        secret: args.secret_file.as_deref().map(read_secret).transpose()?,
+        is_standby: args.standby,
+        life: fastrand::u64(1..),
+    };
+    let kept = start.kept(is_ending).map_err(Error::Kept)?.ok_or(Error::Interrupted)?;
+    let (node, threads) = start.run(kept, recovery, ends).map_err(Error::Kept)?;
+    let service = ClusterService::new(Arc::clone(common), Arc::clone(&node));
+    let server = listener.start(Arc::new(service)).map_err(Error::Net)?;
+    Ok((server, Kind::OfCluster { node, threads }))
+}
+
+/// Checks that servers of other machines are let in on purpose only, and can find this one.
+fn check_open(args: &Args, address: SocketAddr) -> Result<(), Error> {
+    if args.bootstrap.is_none() {
+        return Ok(());
+    }
+    if address.ip().is_unspecified() && args.advertise.is_none() {
+        return Err(Error::NoAddress);
+    }
+    match address.ip().is_loopback() || args.secret_file.is_some() || args.insecure {
+        true => Ok(()),
+        false => Err(Error::Open),
+    }
+}
+
+/// Returns the secret in the first line of a file.
+fn read_secret(path: &Path) -> Result<Secret, Error> {
+    let wrong = |what: String| Error::Secret { path: path.to_path_buf(), what };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let line = text.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    Secret::new(line).ok_or_else(|| {
+        wrong(format!("its first line has {} bytes, not 1 to {SECRET_LEN_MAX}", line.len()))
+    })
 }
 
 fn net_config(args: &Args, limits: &Limits) -> net::Config {
     net::Config {
         connection_count_max: args.max_connections,
+        reserved_count: if args.bootstrap.is_some() { RESERVED_COUNT } else { 0 },
         line_len_max: limits.line_len_max().saturating_add(LINE_END_ROOM),
         idle_timeout: Some(args.idle_timeout_s).filter(|timeout| !timeout.is_zero()),
         request_timeout: args.request_timeout_s,
@@ -122,13 +241,18 @@ fn net_config(args: &Args, limits: &Limits) -> net::Config {
     }
 }
 
-fn open_store(args: &Args) -> Result<(Store, Slots), Error> {
+fn open_store(args: &Args) -> Result<(Store, Recovery), Error> {
     let failed = |cause| Error::Store { dir: args.dir.clone(), cause };
+    // A server of a cluster must be able to keep what the clients of any other were allowed to store.
+    let (key_len_max, value_len_max) = match args.bootstrap {
+        None => (args.max_key_bytes, args.max_value_bytes),
+        Some(_) => (bitcask::Config::KEY_LEN_CEILING, bitcask::Config::VALUE_LEN_CEILING),
+    };
     let config = bitcask::Config {
         sync: args.sync,
         file_len_max: args.file_bytes,
-        key_len_max: args.max_key_bytes,
-        value_len_max: args.max_value_bytes,
+        key_len_max,
+        value_len_max,
         reserve_len: args.reserve_bytes,
         cache_len: usize::try_from(args.cache_bytes).unwrap_or(usize::MAX),
         merge: bitcask::MergeConfig {
@@ -140,14 +264,8 @@ fn open_store(args: &Args) -> Result<(Store, Slots), Error> {
     };
     let (store, recovery) = Store::open(&args.dir, config).map_err(failed)?;
     log_recovery(&recovery);
-    let missing: Vec<SlotId> = SlotId::all().filter(|slot| !store.has_slot(*slot)).collect();
-    store.create_slots(&missing).map_err(failed)?;
-    match next_epoch(&store) {
-        epoch @ ..=Lsn::EPOCH_MAX => Ok((store, Slots::new(epoch))),
-        _ => Err(Error::NoEpoch),
-    }
+    Ok((store, recovery))
 }
-
 /// Returns an epoch above all that the store has seen (R19). Tombstone floors count: the records that made them
 /// may be gone.
 fn next_epoch(store: &Store) -> u32 {

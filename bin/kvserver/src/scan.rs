@@ -11,15 +11,30 @@
 //!
 //! A record that cannot be read ends the answer with an error that names the cursor behind it.
 
-use bitcask::{Lsn, Record, Records, SLOT_COUNT, SlotId};
+use bitcask::{Lsn, Record, Records, SLOT_COUNT, SlotId, Store};
 use net::Replies;
-use protocol::Reply;
+use protocol::{Dialect, Reply};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::service::Shared;
 
 /// Bytes of entries after which an answer ends although more were asked for.
 const ANSWER_LEN_MAX: usize = 1024 * 1024;
+
+/// What is scanned.
+pub(crate) struct Source<'a> {
+    pub(crate) store: &'a Store,
+    /// Another number in each life of the server.
+    pub(crate) epoch: u32,
+    pub(crate) dialect: Dialect,
+    /// Whether this server answers for a slot: the entries of others are passed over.
+    pub(crate) is_own: &'a dyn Fn(SlotId) -> bool,
+}
+
+impl Source<'_> {
+    /// Returns the first slot from number `index` on that this server answers for.
+    fn own_slot(&self, index: u16) -> Option<SlotId> {
+        (index..).map_while(SlotId::new).find(|slot| (self.is_own)(*slot))
+    }
+}
 
 /// A connection's walk through the store.
 #[derive(Debug, Default)]
@@ -69,33 +84,38 @@ impl Scanner {
     /// Answers with at most `count` entries from `cursor` on, and how it ended.
     pub(crate) fn scan(
         &mut self,
-        shared: &Shared,
+        source: &Source<'_>,
         cursor: Option<&[u8]>,
         count: u32,
         replies: &mut Replies,
     ) {
         let given = String::from_utf8_lossy(cursor.unwrap_or(b"-"));
-        let reply = match self.answer_items(shared, cursor, count, replies) {
+        let reply = match self.answer_items(source, cursor, count, replies) {
             Ok((next, count)) => Reply::ScanSuccess { next: next.map(Into::into), count },
             Err(reason) => Reply::ScanError { cursor: given, reason: reason.into() },
         };
-        reply.encode_into(shared.dialect, replies.buffer());
+        reply.encode_into(source.dialect, replies.buffer());
     }
 
     /// Answers the entries; returns the cursor behind them, if there are more, and their number.
     fn answer_items(
         &mut self,
-        shared: &Shared,
+        source: &Source<'_>,
         cursor: Option<&[u8]>,
         count: u32,
         replies: &mut Replies,
     ) -> Result<(Option<String>, u32), String> {
-        let epoch = shared.slots.epoch();
+        let epoch = source.epoch;
         let mut at = match cursor {
             Some(text) => Cursor::parse(text).ok_or("this is no cursor of a scan")?,
             None => Cursor::beginning(SlotId::new(0).ok_or("no slots")?, epoch),
         };
-        let mut walk = self.begin(shared, &mut at)?;
+        match source.own_slot(at.slot.index()) {
+            Some(slot) if slot == at.slot => {}
+            Some(slot) => at = Cursor::beginning(slot, epoch),
+            None => return Ok((None, 0)),
+        }
+        let mut walk = self.begin(source, &mut at)?;
         let (mut given, mut len, now_ms) = (0, 0, now_ms());
         while given < count && len < ANSWER_LEN_MAX {
             match walk.next() {
@@ -104,7 +124,7 @@ impl Scanner {
                         given += 1;
                         len += key.len() + value.len();
                         let reply = Reply::ScanItem { key: (&key).into(), value: value.into() };
-                        reply.encode_into(shared.dialect, replies.buffer());
+                        reply.encode_into(source.dialect, replies.buffer());
                         replies.end_reply();
                     }
                     at.key = key;
@@ -116,11 +136,11 @@ impl Scanner {
                     return Err(format!("{error}; on this connection, go on with {next}"));
                 }
                 None => {
-                    let Some(slot) = SlotId::new(at.slot.index() + 1) else {
+                    let Some(slot) = source.own_slot(at.slot.index() + 1) else {
                         return Ok((None, given));
                     };
                     at = Cursor::beginning(slot, epoch);
-                    walk = begin_slot(shared, slot)?;
+                    walk = begin_slot(source, slot)?;
                 }
             }
         }
@@ -131,26 +151,26 @@ impl Scanner {
     }
 
     /// Returns the walk that goes on at `at`, which is set back if it cannot go on there.
-    fn begin(&mut self, shared: &Shared, at: &mut Cursor) -> Result<Records, String> {
+    fn begin(&mut self, source: &Source<'_>, at: &mut Cursor) -> Result<Records, String> {
         if let Some((kept_at, walk)) = self.kept.take()
             && kept_at == *at
         {
             return Ok(walk);
         }
-        if at.epoch == shared.slots.epoch() && !at.key.is_empty() {
-            let mut walk = begin_slot(shared, at.slot)?;
+        if at.epoch == source.epoch && !at.key.is_empty() {
+            let mut walk = begin_slot(source, at.slot)?;
             let is_found = walk.any(|record| record.is_ok_and(|record| record.key == at.key));
             if is_found {
                 return Ok(walk);
             }
         }
-        *at = Cursor::beginning(at.slot, shared.slots.epoch());
-        begin_slot(shared, at.slot)
+        *at = Cursor::beginning(at.slot, source.epoch);
+        begin_slot(source, at.slot)
     }
 }
 
-fn begin_slot(shared: &Shared, slot: SlotId) -> Result<Records, String> {
-    shared.store.records(slot, Lsn::default()).map_err(|error| error.to_string())
+fn begin_slot(source: &Source<'_>, slot: SlotId) -> Result<Records, String> {
+    source.store.records(slot, Lsn::default()).map_err(|error| error.to_string())
 }
 
 fn now_ms() -> u64 {

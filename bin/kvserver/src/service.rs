@@ -9,36 +9,29 @@
 //! connection that reads a key it wrote and whose write is not settled yet waits for it, so that it sees its own
 //! writes.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bitcask::Store;
 use hashring::Token;
 use net::{Next, Peer, Refusal, Replies};
-use protocol::{
-    Dialect, Error, Framer, Limits, NEEDS_CLUSTER, Range, Reply, Request, Verb, write_ranges,
-};
+use protocol::{Error, Framer, NEEDS_CLUSTER, Range, Reply, Request, Verb, write_ranges};
 
 use crate::commit::Committer;
-use crate::counts::{Counts, Kind};
-use crate::info::{self, About};
+use crate::common::Common;
+use crate::counts::Kind;
+use crate::info;
 use crate::own_writes::OwnWrites;
 use crate::reads::Reader;
-use crate::scan::Scanner;
+use crate::scan::{Scanner, Source};
 use crate::slots::Slots;
 use crate::writes::Batch;
 
-/// What all connections share.
+/// What all connections of a server share that owns the whole ring.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) store: Store,
+    pub(crate) common: Arc<Common>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) committer: Arc<Committer>,
-    pub(crate) dialect: Dialect,
-    pub(crate) limits: Limits,
-    pub(crate) counts: Counts,
-    pub(crate) about: About,
 }
 
 /// The service of a server that owns the whole ring.
@@ -70,7 +63,7 @@ impl net::Service for Service {
     type Session = Session;
 
     fn open(&self, peer: &Peer, replies: &mut Replies) -> Session {
-        self.shared.dialect.encode_greeting(peer.local, replies.buffer());
+        self.shared.common.dialect.encode_greeting(peer.local, replies.buffer());
         Session {
             shared: Arc::clone(&self.shared),
             number: self.next_session.fetch_add(1, Ordering::Relaxed),
@@ -84,7 +77,7 @@ impl net::Service for Service {
     fn refusal(&self, refusal: Refusal) -> Vec<u8> {
         let mut line = Vec::new();
         Reply::Error { what: refusal.to_string().into() }
-            .encode_into(self.shared.dialect, &mut line);
+            .encode_into(self.shared.common.dialect, &mut line);
         line
     }
 }
@@ -93,13 +86,13 @@ impl net::Session for Session {
     fn handle(&mut self, lines: &[u8], replies: &mut Replies) -> Next {
         let shared = Arc::clone(&self.shared);
         let mut batch = Batch::new(&shared);
-        let mut framer = Framer::new(shared.limits.line_len_max());
+        let mut framer = Framer::new(shared.common.limits.line_len_max());
         for line in framer.lines(lines) {
             let next = match line {
                 Ok(line) => self.answer(line, &mut batch, replies),
                 Err(error) => {
                     batch.flush(&mut self.own_writes, replies);
-                    error.encode_into(shared.dialect, replies.buffer());
+                    error.encode_into(shared.common.dialect, replies.buffer());
                     Next::Close
                 }
             };
@@ -121,32 +114,32 @@ impl Session {
     /// Carries out one line; its reply may come with the batch's.
     fn answer<'a>(&mut self, line: &'a [u8], batch: &mut Batch<'a>, replies: &mut Replies) -> Next {
         let shared = &*self.shared;
-        match Request::parse(line, shared.dialect, &shared.limits) {
+        match Request::parse(line, shared.common.dialect, &shared.common.limits) {
             Ok(Request::Put { key, value }) => {
-                shared.counts.add(self.number, Kind::Put);
+                shared.common.counts.add(self.number, Kind::Put);
                 batch.put(key, value, &mut self.own_writes, replies);
             }
             Ok(Request::Delete { key }) => {
-                shared.counts.add(self.number, Kind::Delete);
+                shared.common.counts.add(self.number, Kind::Delete);
                 batch.delete(key, &mut self.own_writes, replies);
             }
             Ok(Request::Get { key }) => {
                 batch.flush(&mut self.own_writes, replies);
-                shared.counts.add(self.number, Kind::Get);
+                shared.common.counts.add(self.number, Kind::Get);
                 let token = Token::of_key(&key);
                 self.own_writes.wait_for(token, replies);
                 self.reader.get(shared, token, &key, replies);
             }
             Ok(Request::Read { key }) => {
                 batch.flush(&mut self.own_writes, replies);
-                shared.counts.add(self.number, Kind::Get);
+                shared.common.counts.add(self.number, Kind::Get);
                 let token = Token::of_key(&key);
                 self.own_writes.wait_for(token, replies);
                 self.reader.read(shared, token, &key, replies);
             }
             other => {
                 batch.flush(&mut self.own_writes, replies);
-                shared.counts.add(self.number, Kind::Other);
+                shared.common.counts.add(self.number, Kind::Other);
                 return self.answer_rare(other, replies);
             }
         }
@@ -163,15 +156,26 @@ impl Session {
         let reply = match request {
             Ok(Request::Keyrange) => Reply::Keyrange { ranges: self.ranges().into() },
             Ok(Request::KeyrangeRead) => Reply::KeyrangeRead { ranges: self.ranges().into() },
-            Ok(Request::Info) => Reply::Info { pairs: info::pairs(shared) },
+            Ok(Request::Info) => Reply::Info {
+                pairs: info::pairs(
+                    &shared.common,
+                    vec![info::pair("epoch", shared.slots.epoch().to_string())],
+                ),
+            },
             Ok(Request::Scan { cursor, count }) => {
                 replies.wait_completed();
-                self.scanner.scan(shared, cursor, count, replies);
+                let source = Source {
+                    store: &shared.common.store,
+                    epoch: shared.slots.epoch(),
+                    dialect: shared.common.dialect,
+                    is_own: &|_| true,
+                };
+                self.scanner.scan(&source, cursor, count, replies);
                 return Next::Continue;
             }
             Ok(Request::Backup { path }) => {
                 replies.wait_completed();
-                backup(&shared.store, &path).encode_into(shared.dialect, replies.buffer());
+                shared.common.backup(&path).encode_into(shared.common.dialect, replies.buffer());
                 return Next::Continue;
             }
             Ok(Request::With(_)) => needs_cluster(Verb::With),
@@ -186,17 +190,17 @@ impl Session {
                 | Request::Delete { .. },
             ) => unreachable!("answered by the caller"),
             Err(error) => {
-                error.encode_into(shared.dialect, replies.buffer());
+                error.encode_into(shared.common.dialect, replies.buffer());
                 return if error.is_fatal() { Next::Close } else { Next::Continue };
             }
         };
-        reply.encode_into(shared.dialect, replies.buffer());
+        reply.encode_into(shared.common.dialect, replies.buffer());
         Next::Continue
     }
 
     /// Returns the ring as clients see it: one arc, ours, at the address this client reached.
     fn ranges(&self) -> String {
-        let server = self.shared.about.advertise.unwrap_or(self.peer.local);
+        let server = self.shared.common.about.advertise.unwrap_or(self.peer.local);
         write_ranges(&[Range { arc: hashring::Arc::WHOLE, server }])
     }
 }
@@ -204,22 +208,4 @@ impl Session {
 /// Returns the answer to what only servers of a cluster can do.
 fn needs_cluster(verb: Verb) -> Reply<'static> {
     Reply::Error { what: format!("{verb} {NEEDS_CLUSTER}").into() }
-}
-
-/// Makes a backup into the folder `path` of this machine.
-fn backup<'a>(store: &Store, path: &'a [u8]) -> Reply<'a> {
-    use std::os::unix::ffi::OsStrExt;
-    let folder = Path::new(std::ffi::OsStr::from_bytes(path));
-    if !folder.is_absolute() {
-        let reason = "the path must be absolute: it is a folder on the server's machine".into();
-        return Reply::BackupError { path: path.into(), reason };
-    }
-    match store.backup(folder) {
-        Ok(report) => {
-            log::info!("backup of {} bytes made in {}", report.len, folder.display());
-            let file_count = report.file_count as u64;
-            Reply::BackupSuccess { path: path.into(), file_count, len: report.len }
-        }
-        Err(error) => Reply::BackupError { path: path.into(), reason: error.to_string().into() },
-    }
 }

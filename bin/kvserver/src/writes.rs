@@ -78,7 +78,7 @@ impl<'a> Batch<'a> {
                 self.see(pending);
                 Ok(!pending.is_delete)
             }
-            None => self.shared.store.contains(slot, &key),
+            None => self.shared.common.store.contains(slot, &key),
         };
         match is_live {
             Ok(is_live) => {
@@ -92,7 +92,7 @@ impl<'a> Batch<'a> {
                 drop(locked);
                 self.flush(own_writes, replies);
                 let reply = Reply::PutError { key, reason: error.to_string().into() };
-                reply.encode_into(self.shared.dialect, replies.buffer());
+                reply.encode_into(self.shared.common.dialect, replies.buffer());
             }
         }
     }
@@ -128,13 +128,13 @@ impl<'a> Batch<'a> {
             Err(error) => Reply::DeleteError { key, reason: error.to_string().into() },
         };
         self.flush(own_writes, replies);
-        reply.encode_into(self.shared.dialect, replies.buffer());
+        reply.encode_into(self.shared.common.dialect, replies.buffer());
     }
 
     /// Looks, under the slot's lock, for what there is to delete, and orders the delete.
     fn find_to_delete(&self, token: Token, key: &[u8]) -> Find {
         let slot = slot_of(token);
-        let has_echo = self.shared.dialect == Dialect::Toronto;
+        let has_echo = self.shared.common.dialect == Dialect::Toronto;
         let mut locked = self.shared.slots.lock(slot);
         let mut old = Vec::new();
         if let Some(pending) = locked.newest(key) {
@@ -145,13 +145,13 @@ impl<'a> Batch<'a> {
             self.see(pending);
         } else if has_echo {
             let mut record = Vec::new();
-            match self.shared.store.get(slot, key, &mut record) {
+            match self.shared.common.store.get(slot, key, &mut record) {
                 Ok(Some(found)) => old = found.value.to_vec(),
                 Ok(None) => return Find::Nothing,
                 Err(error) => return Find::Failed(error),
             }
         } else {
-            match self.shared.store.contains(slot, key) {
+            match self.shared.common.store.contains(slot, key) {
                 Ok(true) => {}
                 Ok(false) => return Find::Nothing,
                 Err(error) => return Find::Failed(error),
@@ -176,7 +176,7 @@ impl<'a> Batch<'a> {
         }
         self.len = 0;
         let writes: Vec<Write<'_>> = self.planned.iter().map(Planned::write).collect();
-        let prepared = match self.shared.store.prepare(&writes) {
+        let prepared = match self.shared.common.store.prepare(&writes) {
             Ok(prepared) => prepared,
             Err(error) => return self.fail(&error, replies.buffer()),
         };
@@ -188,14 +188,14 @@ impl<'a> Batch<'a> {
 
     /// Appends and publishes in person, also what others have left meanwhile.
     fn append(&mut self, prepared: Prepared, lead: Lead<'_>, replies: &mut Replies) {
-        let appended = self.shared.store.append_prepared(prepared);
+        let appended = self.shared.common.store.append_prepared(prepared);
         let of_others = lead.append_waiting();
         match appended {
             Ok(appended) => {
-                self.shared.store.publish(appended);
+                self.shared.common.store.publish(appended);
                 for planned in self.planned.drain(..) {
                     self.shared.slots.settle(planned.ordered);
-                    planned.encode_success(self.shared.dialect, replies.buffer());
+                    planned.encode_success(self.shared.common.dialect, replies.buffer());
                 }
             }
             Err(error) => self.fail(&error, replies.buffer()),
@@ -216,7 +216,7 @@ impl<'a> Batch<'a> {
         for planned in self.planned.drain(..) {
             writes.push(planned.ordered);
             tokens.push(planned.token);
-            planned.encode_success(self.shared.dialect, &mut reply);
+            planned.encode_success(self.shared.common.dialect, &mut reply);
         }
         let waiter = Waiter { writes, reply, ticket };
         self.shared.committer.submit(Commit { prepared, waiter });
@@ -227,7 +227,7 @@ impl<'a> Batch<'a> {
     fn fail(&mut self, error: &Error, out: &mut Vec<u8>) {
         let shared = self.shared;
         let writes = self.planned.drain(..).map(|planned| planned.ordered);
-        encode_failed(writes, error, &shared.slots, shared.dialect, out);
+        encode_failed(writes, error, &shared.slots, shared.common.dialect, out);
     }
 
     /// Notes that a write is decided on `pending`, unless both are of this batch and fail together.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step of a test is its failure")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -122,7 +122,9 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         (&["--nonsense"][..], "--nonsense"),
         (&["--port", "many"], "many"),
         (&["--sync", "sometimes"], "always, never or interval=MS"),
-        (&["-b", "127.0.0.1:5100"], "clusters are not built yet"),
+        (&["-b", "somewhere"], "somewhere"),
+        (&["--standby"], "--bootstrap"),
+        (&["-b", "127.0.0.1:1", "--grace-ms", "849"], "the grace must be at least"),
         (&["surplus"], "surplus"),
     ] {
         let output = run(arguments);
@@ -195,4 +197,53 @@ fn the_log_goes_to_a_file_if_asked_and_is_appended_to() {
         let written = std::fs::read_to_string(&path).unwrap();
         assert_eq!(written.matches("stopped after").count(), starts);
     }
+}
+
+#[test]
+fn a_server_that_waits_for_its_ecs_ends_on_a_signal_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port on which nobody listens any more.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut child = command()
+        .args(["-p", "0", "-b", &nobody.to_string(), "-d"])
+        .arg(folder.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = |line: &String| line.contains("asking the ECS");
+    assert!(lines.by_ref().map(Result::unwrap).any(|line| waits(&line)));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let last = lines.map(Result::unwrap).last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{last}");
+    assert!(last.contains("waited for the ECS"), "{last}");
+}
+
+#[test]
+fn the_folder_of_a_cluster_of_one_is_not_taken_into_a_cluster_and_the_other_way_round() {
+    let folder = tempfile::tempdir().unwrap();
+    let (alone, member) = (folder.path().join("alone"), folder.path().join("member"));
+    let server = Server::start(&alone, &[]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.end().0, Some(0));
+    let name = alone.to_str().unwrap();
+    check_failure(&["-p", "0", "-b", "127.0.0.1:1", "-d", name], &[name, "a cluster of one"]);
+    std::fs::create_dir_all(member.join("cluster")).unwrap();
+    std::fs::write(member.join("cluster/about"), "{}").unwrap();
+    let name = member.to_str().unwrap();
+    check_failure(&["-p", "0", "-d", name], &[name, "-b"]);
+}
+
+#[test]
+fn other_machines_are_let_in_on_purpose_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let ecs = ["-p", "0", "-b", "127.0.0.1:1", "-d", dir];
+    check_failure(&[&ecs[..], &["-a", "0.0.0.0"]].concat(), &["--advertise"]);
+    let told = ["-a", "0.0.0.0", "--advertise", "127.0.0.1:7000"];
+    check_failure(&[&ecs[..], &told].concat(), &["--secret-file", "--insecure"]);
+    check_failure(&[&ecs[..], &["--secret-file", secret]].concat(), &[secret, "0 bytes"]);
 }

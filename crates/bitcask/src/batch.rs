@@ -16,6 +16,8 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     records: Vec<Placed>,
     has_put: bool,
+    /// Whether it may use the reserve though a put is among it (R8).
+    uses_reserve: bool,
 }
 
 /// One record of a batch.
@@ -36,7 +38,7 @@ impl Batch {
     pub(crate) fn with_capacity(count: usize, len: usize) -> Self {
         let mut bytes = Vec::with_capacity(len + HEADER_LEN * (count + 1));
         bytes.resize(HEADER_LEN, 0);
-        Self { bytes, records: Vec::with_capacity(count), has_put: false }
+        Self { bytes, records: Vec::with_capacity(count), has_put: false, uses_reserve: false }
     }
 
     pub(crate) fn push(&mut self, write: &Write<'_>, generation: Generation) {
@@ -83,6 +85,7 @@ impl Batch {
             ..record.clone()
         }));
         self.has_put |= other.has_put;
+        self.uses_reserve &= other.uses_reserve;
     }
 
     /// Returns the most bytes this batch can take in a file.
@@ -92,6 +95,16 @@ impl Batch {
 
     pub(crate) fn has_put(&self) -> bool {
         self.has_put
+    }
+
+    /// Lets it use the reserve of a full disk.
+    pub(crate) fn use_reserve(&mut self) {
+        self.uses_reserve = true;
+    }
+
+    /// Returns whether a disk that is full but for its reserve refuses it.
+    pub(crate) fn is_refused_when_full(&self) -> bool {
+        self.has_put && !self.uses_reserve
     }
 
     /// Fixes the batch's place at the end of `footer`'s file, behind a mark if `mark` says how far that file is
@@ -131,6 +144,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Lets it use the reserve of a full disk.
+    pub(crate) fn use_reserve(&mut self) {
+        self.batch.use_reserve();
+    }
+
     /// Adds the writes of `other` behind these, so that one write to the file takes both.
     pub fn merge(&mut self, other: &Self) {
         self.batch.merge(&other.batch);

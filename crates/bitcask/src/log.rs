@@ -214,7 +214,7 @@ fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()
     tail.unchecked_len = 0;
     tail.early_len = early_len(tail, around);
     tail.is_full = free_len < around.config.reserve_len.saturating_add(len);
-    if tail.is_full && batch.has_put() {
+    if tail.is_full && batch.is_refused_when_full() {
         return Err(Error::Full { folder: around.folder(), free_len });
     }
     Ok(())

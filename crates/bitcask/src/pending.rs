@@ -68,6 +68,17 @@ impl Store {
         self.append(writes).map(|appended| self.keep_pending(appended))
     }
 
+    /// Appends `writes` as [`append_pending`](Self::append_pending) does, from the reserve if need be: for writes that were
+    /// taken while [`is_full`](Self::is_full) said that there is room, and that others count on by now.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); `Full` only when not even the reserve is left.
+    pub fn append_pending_from_reserve(&self, writes: &[Write<'_>]) -> Result<Position> {
+        let mut prepared = self.prepare(writes)?;
+        prepared.use_reserve();
+        self.append_prepared(prepared).map(|appended| self.keep_pending(appended))
+    }
+
     /// Returns the slot's pending records in the order of their lsns; none when it is not here.
     #[must_use]
     pub fn pending(&self, slot: SlotId) -> Vec<PendingInfo> {

@@ -22,7 +22,7 @@ pub const REPLICA_COUNT_MAX: u64 = 16;
 pub struct Welcome {
     /// The cluster's number.
     pub cluster: u128,
-    /// How many slots the ring is cut into, 1 to 4,096.
+    /// How many slots the ring is cut into: a power of two up to 4,096.
     pub slot_count: u16,
     /// How many members each slot shall have, 1 to [`REPLICA_COUNT_MAX`].
     pub replica_count: usize,
@@ -52,7 +52,11 @@ pub fn read_welcome(line: &[u8]) -> Result<Welcome, LineError> {
         _ => return Err(before.error(Fault::Unknown, "welcome")),
     }
     let cluster = words.server("cluster")?.0;
+    let before = words;
     let slot_count = within(&mut words, "number of slots", u64::from(hashring::SLOT_COUNT))?;
+    if !slot_count.is_power_of_two() {
+        return Err(before.error(Fault::Unknown, "number of slots"));
+    }
     let replica_count = within(&mut words, "number of replicas", REPLICA_COUNT_MAX)?;
     words.end("welcome")?;
     Ok(Welcome {
@@ -84,7 +88,7 @@ mod tests {
         assert_eq!(line, b"welcome 000000000000000000000000000000ab 4096 3\n");
         assert_eq!(read_welcome(line.strip_suffix(b"\n").unwrap()), Ok(welcome));
         let id = "000000000000000000000000000000ab";
-        for bad in ["4097 3", "0 3", "4096 0", "4096 17", "4096", "4096 3 1", "x 3"] {
+        for bad in ["4097 3", "0 3", "3000 3", "4096 0", "4096 17", "4096", "4096 3 1", "x 3"] {
             assert!(read_welcome(format!("welcome {id} {bad}").as_bytes()).is_err(), "{bad}");
         }
         let told = read_welcome(b"error another cluster").unwrap_err();

@@ -1,0 +1,203 @@
+//! The connection with the coordinator: one, opened again for ever.
+//!
+//! ```text
+//! dial ─▶ `server 1 <me> [<secret>]` ─▶ ◀─ `welcome <cluster> <slots> <replicas>` ─▶ EcsConnected ─▶ register or request …
+//! ```
+//!
+//! Its absence is nothing to worry about: reads and writes go on, and it is tried again a few times a second (P4). A
+//! coordinator of another cluster ends this server, since nothing it says could mean anything here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cluster::lines::{
+    FROM_ECS_LEN_MAX, Opening, Secret, Welcome, read_from_ecs, read_welcome, write_opening,
+};
+use cluster::{Event, ServerId};
+use crossbeam_channel::{Sender, bounded};
+use net::{Next, Peer, Refusal, Replies};
+
+use super::links::refusal_line;
+use super::{End, Node};
+
+/// How long the coordinator's machine may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long the coordinator may take to welcome this server, when it is asked for the first time.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Node {
+    /// Sees to it that there is a connection, or that one is being made.
+    pub(super) fn reach_ecs(self: &Arc<Self>) {
+        if self.is_ending() || self.is_dialing_ecs.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let service = Arc::new(EcsService { node: Arc::clone(self) });
+        let of_failure = Arc::clone(self);
+        let failed = move |error: std::io::Error| {
+            log::debug!("the coordinator cannot be reached: {error}");
+            of_failure.is_dialing_ecs.store(false, Ordering::Release);
+        };
+        let address = self.ecs_address.to_string();
+        if let Err(error) = net::dial(&address, &config(), CONNECT_TIMEOUT, service, failed) {
+            log::warn!("the coordinator cannot be tried: {error}");
+            self.is_dialing_ecs.store(false, Ordering::Release);
+        }
+    }
+}
+
+fn config() -> net::Config {
+    net::Config { line_len_max: FROM_ECS_LEN_MAX, ..net::Config::default() }
+}
+
+fn opening(from: ServerId, secret: Option<Secret>) -> impl FnOnce(&mut Vec<u8>) {
+    move |line| write_opening(line, &Opening::Server { from, secret })
+}
+
+#[derive(Debug)]
+struct EcsService {
+    node: Arc<Node>,
+}
+
+#[derive(Debug)]
+struct EcsSession {
+    node: Arc<Node>,
+    sender: net::Sender,
+    is_welcome: bool,
+}
+
+impl net::Service for EcsService {
+    type Session = EcsSession;
+
+    fn open(&self, _: &Peer, replies: &mut Replies) -> EcsSession {
+        let (node, sender) = (Arc::clone(&self.node), replies.sender());
+        sender.queue(opening(node.id, node.secret.clone()));
+        sender.flush();
+        EcsSession { node, sender, is_welcome: false }
+    }
+
+    fn refusal(&self, refusal: Refusal) -> Vec<u8> {
+        refusal_line(&refusal.to_string())
+    }
+}
+
+impl net::Session for EcsSession {
+    fn handle(&mut self, lines: &[u8], _: &mut Replies) -> Next {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let next = match self.is_welcome {
+                true => self.told(line),
+                false => self.welcomed(line),
+            };
+            if next == Next::Close {
+                return next;
+            }
+        }
+        Next::Continue
+    }
+}
+
+impl EcsSession {
+    fn welcomed(&mut self, line: &[u8]) -> Next {
+        match read_welcome(line) {
+            Ok(welcome) if welcome == self.node.welcome => {
+                self.is_welcome = true;
+                self.node.run(|core| {
+                    core.ecs = Some(self.sender.clone());
+                    core.step(Event::EcsConnected);
+                });
+                Next::Continue
+            }
+            Ok(_) => {
+                self.node.ends.send(End::OtherCluster).unwrap_or_default();
+                Next::Close
+            }
+            Err(error) => {
+                log::warn!("the coordinator does not welcome this server: {error}");
+                Next::Close
+            }
+        }
+    }
+
+    fn told(&self, line: &[u8]) -> Next {
+        match read_from_ecs(line) {
+            Ok(message) => {
+                self.node.tell(Event::FromEcs(message));
+                Next::Continue
+            }
+            Err(error) => {
+                log::warn!("the coordinator said what makes no sense: {error}");
+                Next::Close
+            }
+        }
+    }
+}
+
+impl Drop for EcsSession {
+    fn drop(&mut self) {
+        if self.is_welcome {
+            self.node.run(|core| {
+                core.ecs = None;
+                core.step(Event::EcsClosed);
+            });
+        }
+        self.node.is_dialing_ecs.store(false, Ordering::Release);
+    }
+}
+
+/// Asks the coordinator for its welcome and nothing else, for a server that has kept nothing yet. `None` if it cannot
+/// be reached or says something else; why is in the log.
+pub(super) fn ask_welcome(
+    address: SocketAddr,
+    from: ServerId,
+    secret: Option<Secret>,
+) -> Option<Welcome> {
+    let (answer, answers) = bounded(1);
+    let service = Arc::new(Asker { from, secret, answer });
+    let failed = |error: std::io::Error| log::debug!("the coordinator cannot be reached: {error}");
+    if let Err(error) = net::dial(&address.to_string(), &config(), CONNECT_TIMEOUT, service, failed)
+    {
+        log::warn!("the coordinator cannot be tried: {error}");
+    }
+    answers.recv_timeout(WELCOME_TIMEOUT).ok()
+}
+
+/// Asks for the welcome.
+#[derive(Debug)]
+struct Asker {
+    from: ServerId,
+    secret: Option<Secret>,
+    answer: Sender<Welcome>,
+}
+
+/// Passes the welcome on.
+#[derive(Debug)]
+struct Asking(Sender<Welcome>);
+
+impl net::Service for Asker {
+    type Session = Asking;
+
+    fn open(&self, _: &Peer, replies: &mut Replies) -> Asking {
+        let sender = replies.sender();
+        sender.queue(opening(self.from, self.secret.clone()));
+        sender.flush();
+        Asking(self.answer.clone())
+    }
+
+    fn refusal(&self, refusal: Refusal) -> Vec<u8> {
+        refusal_line(&refusal.to_string())
+    }
+}
+
+impl net::Session for Asking {
+    fn handle(&mut self, lines: &[u8], _: &mut Replies) -> Next {
+        let line = lines.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        match read_welcome(line) {
+            Ok(welcome) => self.0.try_send(welcome).unwrap_or_default(),
+            Err(error) => log::warn!("the coordinator does not welcome this server: {error}"),
+        }
+        Next::Close
+    }
+}

@@ -1,0 +1,389 @@
+//! Lines of clients, told apart from those of peers by the first one.
+//!
+//! ```text
+//! first line ─▶ `peer 1 …`, meant for this server, the secret right ─▶ a peer's session
+//!           └─▶ anything else ─▶ a client's
+//! ```
+//!
+//! A client's requests are carried out in their order: those of one read of the socket are given to the machine together,
+//! under one lock. A read of a key that this connection wrote waits until those writes have their outcome, so that a
+//! client sees its own writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cluster::lines::{Opening, Secret, read_opening};
+use cluster::{Ask, Bytes, Event, SlotId};
+use hashring::Token;
+use net::{Next, Peer, Refusal, Replies};
+use protocol::{Condition, Error, Framer, Reply, Request, With};
+
+use super::Node;
+use super::links::{PeerSession, refusal_line};
+use super::ops::{Batch, Kind, Waiter};
+use crate::common::Common;
+use crate::counts::{self, Counts};
+use crate::info;
+use crate::own_writes::OwnWrites;
+use crate::scan::{Scanner, Source};
+
+/// Operations given to the machine under one lock, so that nobody waits for it for long.
+const BATCH_COUNT_MAX: usize = 256;
+
+/// What asks for the map in force: for who must make the coordinator's folder anew.
+const MAP_VERB: &[u8] = b"map";
+
+/// The service of a server that is one of a cluster.
+#[derive(Debug)]
+pub(crate) struct ClusterService {
+    common: Arc<Common>,
+    node: Arc<Node>,
+    next_number: AtomicU64,
+}
+
+/// One connection: a client's, until its first line says otherwise.
+#[derive(Debug)]
+pub(crate) struct Session {
+    who: Who,
+    is_met: bool,
+}
+
+#[derive(Debug)]
+enum Who {
+    Client(Box<Client>),
+    Peer(Box<PeerSession>),
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    common: Arc<Common>,
+    node: Arc<Node>,
+    /// Picks this connection's counters.
+    number: u64,
+    scanner: Scanner,
+    own_writes: OwnWrites,
+    gathered: Vec<Gathered>,
+}
+
+/// An operation on its way to the machine.
+#[derive(Debug)]
+struct Gathered {
+    kind: Kind,
+    token: Token,
+    slot: SlotId,
+    key: Bytes,
+    echo: Option<Bytes>,
+    ask: Ask,
+}
+
+impl Gathered {
+    fn is_write(&self) -> bool {
+        !matches!(self.ask, Ask::Get)
+    }
+}
+
+impl ClusterService {
+    pub(crate) fn new(common: Arc<Common>, node: Arc<Node>) -> Self {
+        Self { common, node, next_number: AtomicU64::new(0) }
+    }
+}
+
+impl net::Service for ClusterService {
+    type Session = Session;
+
+    fn open(&self, peer: &Peer, replies: &mut Replies) -> Session {
+        self.common.dialect.encode_greeting(peer.local, replies.buffer());
+        let client = Client {
+            common: Arc::clone(&self.common),
+            node: Arc::clone(&self.node),
+            number: self.next_number.fetch_add(1, Ordering::Relaxed),
+            scanner: Scanner::default(),
+            own_writes: OwnWrites::default(),
+            gathered: Vec::new(),
+        };
+        Session { who: Who::Client(Box::new(client)), is_met: false }
+    }
+
+    fn refusal(&self, refusal: Refusal) -> Vec<u8> {
+        let mut line = Vec::new();
+        Reply::Error { what: refusal.to_string().into() }
+            .encode_into(self.common.dialect, &mut line);
+        line
+    }
+
+    fn is_privileged(&self, line: &[u8]) -> bool {
+        matches!(opened(&self.node, line), Some(Ok(_)))
+    }
+}
+
+/// Says who opens a connection to this server, if it may.
+fn admit(node: &Node, opening: &Opening) -> Result<cluster::ServerId, &'static str> {
+    let Opening::Peer { from, to, secret } = opening else {
+        return Err("this is no ECS but a server");
+    };
+    if *to != node.id {
+        return Err("another server listens here now");
+    }
+    match is_right(node.secret.as_ref(), secret.as_ref()) {
+        true => Ok(*from),
+        false => Err("the secret is not this cluster's"),
+    }
+}
+
+fn is_right(own: Option<&Secret>, said: Option<&Secret>) -> bool {
+    own.is_none_or(|own| said == Some(own))
+}
+
+impl net::Session for Session {
+    fn handle(&mut self, lines: &[u8], replies: &mut Replies) -> Next {
+        let is_met = std::mem::replace(&mut self.is_met, true);
+        let mut lines = lines;
+        if !is_met && let Who::Client(client) = &self.who {
+            let first = lines.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
+            match opened(&client.node, first) {
+                None => {}
+                Some(Ok(from)) => {
+                    let peer = PeerSession::new(Arc::clone(&client.node), from, None);
+                    self.who = Who::Peer(Box::new(peer));
+                    lines = lines.get(first.len()..).unwrap_or_default();
+                }
+                Some(Err(why)) => {
+                    log::warn!("a connection that says it is a server's is refused: {why}");
+                    replies.buffer().extend_from_slice(&refusal_line(&why));
+                    return Next::Close;
+                }
+            }
+        }
+        match &mut self.who {
+            Who::Peer(peer) => peer.take(lines, replies),
+            Who::Client(client) => client.handle(lines, replies),
+        }
+    }
+}
+
+/// Says who opens a connection with this line, or why it may not; `None`: it is a client's.
+fn opened(node: &Node, line: &[u8]) -> Option<Result<cluster::ServerId, String>> {
+    let opening = read_opening(line.strip_suffix(b"\n").unwrap_or(line))?;
+    let opening = opening.map_err(|error| error.to_string());
+    Some(opening.and_then(|opening| admit(node, &opening).map_err(str::to_owned)))
+}
+
+impl Client {
+    fn handle(&mut self, lines: &[u8], replies: &mut Replies) -> Next {
+        let common = Arc::clone(&self.common);
+        let mut framer = Framer::new(common.limits.line_len_max());
+        for line in framer.lines(lines) {
+            let next = match line {
+                Ok(line) => self.answer(line, replies),
+                Err(error) => {
+                    self.submit(replies);
+                    error.encode_into(common.dialect, replies.buffer());
+                    Next::Close
+                }
+            };
+            if next == Next::Close {
+                return next;
+            }
+            replies.end_reply();
+        }
+        self.submit(replies);
+        Next::Continue
+    }
+
+    fn answer(&mut self, line: &[u8], replies: &mut Replies) -> Next {
+        let common = Arc::clone(&self.common);
+        if line.eq_ignore_ascii_case(MAP_VERB) {
+            self.submit(replies);
+            self.node.write_map(replies.buffer());
+            return Next::Continue;
+        }
+        match Request::parse(line, common.dialect, &common.limits) {
+            Ok(Request::Get { key }) => self.read(Kind::Get, &key, replies),
+            Ok(Request::Read { key }) => self.read(Kind::Read, &key, replies),
+            Ok(Request::Put { key, value }) => {
+                let with =
+                    With { id: None, condition: None, ttl_ms: None, key, value: Some(value) };
+                self.write(&with, replies);
+            }
+            Ok(Request::Delete { key }) => {
+                let with = With { id: None, condition: None, ttl_ms: None, key, value: None };
+                self.write(&with, replies);
+            }
+            Ok(Request::With(with)) => self.write(&with, replies),
+            other => {
+                self.submit(replies);
+                common.counts.add(self.number, counts::Kind::Other);
+                return self.answer_rare(other, replies);
+            }
+        }
+        Next::Continue
+    }
+
+    fn read(&mut self, kind: Kind, key: &[u8], replies: &mut Replies) {
+        self.common.counts.add(self.number, counts::Kind::Get);
+        let token = Token::of_key(key);
+        if self.gathered.iter().any(|g| g.is_write() && *g.key == *key) {
+            self.submit(replies);
+        }
+        self.own_writes.wait_for(token, replies);
+        self.gather(kind, token, key.into(), None, Ask::Get, replies);
+    }
+
+    fn write(&mut self, with: &With<'_>, replies: &mut Replies) {
+        let counts: &Counts = &self.common.counts;
+        let token = Token::of_key(&with.key);
+        let key = Bytes::from(&*with.key);
+        match &with.value {
+            Some(value) => {
+                counts.add(self.number, counts::Kind::Put);
+                let value = Bytes::from(&**value);
+                let condition = with.condition.map(|condition| match condition {
+                    Condition::Absent => cluster::Condition::Absent,
+                    Condition::Version(version) => {
+                        cluster::Condition::Version(cluster::Lsn(version))
+                    }
+                });
+                let echo = self.has_echo().then(|| Bytes::clone(&value));
+                let expires_at_ms = with.ttl_ms.map(|ttl| now_ms().saturating_add(ttl));
+                let ask = Ask::Put { value, expires_at_ms, condition, request: with.id };
+                self.gather(Kind::Put, token, key, echo, ask, replies);
+            }
+            None => {
+                counts.add(self.number, counts::Kind::Delete);
+                let echo = self.has_echo().then(|| self.old_value(token, &key, replies)).flatten();
+                let ask = Ask::Delete { request: with.id };
+                self.gather(Kind::Delete, token, key, echo, ask, replies);
+            }
+        }
+    }
+
+    /// Returns whether the dialect shows values again.
+    fn has_echo(&self) -> bool {
+        self.common.dialect == protocol::Dialect::Toronto
+    }
+
+    /// Returns the value that a delete is about to delete, as far as it can be seen from here.
+    fn old_value(&mut self, token: Token, key: &[u8], replies: &mut Replies) -> Option<Bytes> {
+        self.submit(replies);
+        self.own_writes.wait_for(token, replies);
+        let (mut buf, slot) = (Vec::new(), self.node.slot_of(token));
+        let slot = super::engine_slot(slot);
+        let found = self.common.store.get(slot, key, &mut buf).ok()??;
+        Some(Bytes::from(found.value))
+    }
+
+    fn gather(
+        &mut self,
+        kind: Kind,
+        token: Token,
+        key: Bytes,
+        echo: Option<Bytes>,
+        ask: Ask,
+        replies: &mut Replies,
+    ) {
+        let slot = self.node.slot_of(token);
+        self.gathered.push(Gathered { kind, token, slot, key, echo, ask });
+        if self.gathered.len() >= BATCH_COUNT_MAX {
+            self.submit(replies);
+        }
+    }
+
+    /// Gives what was gathered to the machine, and answers it, or leaves it to who learns the last outcome.
+    fn submit(&mut self, replies: &mut Replies) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let gathered = std::mem::take(&mut self.gathered);
+        let is_written = |g: &&Gathered| g.is_write();
+        let written: Vec<Token> = gathered.iter().filter(is_written).map(|g| g.token).collect();
+        let batch = Batch::new(self.common.dialect, gathered.len());
+        self.node.run(|core| {
+            for (index, g) in gathered.into_iter().enumerate() {
+                let Gathered { kind, slot, key, echo, ask, .. } = g;
+                let batch = Arc::clone(&batch);
+                core.ask(Waiter { batch, index, kind, key, echo }, slot, ask);
+            }
+        });
+        batch.answer(replies);
+        if !written.is_empty() {
+            self.own_writes.note(&written, replies);
+        }
+    }
+
+    /// Answers what is neither a read nor a write of one key.
+    fn answer_rare(
+        &mut self,
+        request: Result<Request<'_>, Error<'_>>,
+        replies: &mut Replies,
+    ) -> Next {
+        let common = Arc::clone(&self.common);
+        let reply = match request {
+            Ok(Request::Keyrange) => {
+                Reply::Keyrange { ranges: self.node.ranges(false).to_string().into() }
+            }
+            Ok(Request::KeyrangeRead) => {
+                Reply::KeyrangeRead { ranges: self.node.ranges(true).to_string().into() }
+            }
+            Ok(Request::Info) => Reply::Info { pairs: info::pairs(&common, self.node.info()) },
+            Ok(Request::Scan { cursor, count }) => {
+                replies.wait_completed();
+                let node = Arc::clone(&self.node);
+                let is_own = |slot: bitcask::SlotId| node.is_primary(slot);
+                let source = Source {
+                    store: &common.store,
+                    epoch: self.node.epoch(),
+                    dialect: common.dialect,
+                    is_own: &is_own,
+                };
+                self.scanner.scan(&source, cursor, count, replies);
+                return Next::Continue;
+            }
+            Ok(Request::Backup { path }) => {
+                replies.wait_completed();
+                common.backup(&path).encode_into(common.dialect, replies.buffer());
+                return Next::Continue;
+            }
+            Ok(Request::Forget { client }) => {
+                self.node.forget(client);
+                Reply::Forgotten
+            }
+            Ok(Request::Ecs) => {
+                Reply::EcsSuccess { address: self.node.ecs_address.to_string().into() }
+            }
+            Ok(Request::Ping) => Reply::Pong,
+            Ok(Request::Quit) => return Next::Close,
+            Ok(
+                Request::Put { .. }
+                | Request::Get { .. }
+                | Request::Delete { .. }
+                | Request::Read { .. }
+                | Request::With(_),
+            ) => unreachable!("answered by the caller"),
+            Err(error) => {
+                error.encode_into(common.dialect, replies.buffer());
+                return if error.is_fatal() { Next::Close } else { Next::Continue };
+            }
+        };
+        reply.encode_into(common.dialect, replies.buffer());
+        Next::Continue
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Node {
+    /// Tells the machine that a client needs none of its ids any more.
+    fn forget(self: &Arc<Self>, client: u64) {
+        let slots: Vec<SlotId> = SlotId::all().take(usize::from(self.welcome.slot_count)).collect();
+        self.run(|core| {
+            for slot in slots {
+                core.step(Event::Forget { slot, client });
+            }
+        });
+    }
+}
