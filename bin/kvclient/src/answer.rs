@@ -66,6 +66,7 @@ pub(crate) fn explain(error: &Error) -> String {
         Error::Broken { .. } => "try again; if it goes on, look at the server's log",
         Error::Nonsense { .. } => "is it a Ringcask server that speaks the native dialect?",
         Error::Rejected { .. }
+        | Error::Conflict { .. }
         | Error::Complaint { .. }
         | Error::Limit { .. }
         | Error::Empty { .. }

@@ -2,7 +2,8 @@
 //!
 //! Lines are sent without waiting for the answer to each. Blank lines are skipped. A line that is no `put`, or that
 //! the server refuses, is reported with its number and ends the import, or with `--keep-going` is passed over. A
-//! lost connection always ends it. To import a file again is harmless where nobody else has written since: a
+//! lost connection is made again, until the time-out of the records that wait; a record whose fate is open always
+//! ends it. To import a file again is harmless where nobody else has written since: a
 //! record is stored under its key, however often.
 
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@
 
 use protocol::{Range, Reply};
 
-use crate::{Backup, Error, Page, ServerState, Stored};
+use crate::{Backup, Error, Page, ServerState, Stored, Versioned};
 
 /// Why one attempt did not succeed.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub(crate) fn put(server: &str, key: &[u8], reply: &Reply<'_>) -> Attempt<Stored
         Reply::PutSuccess { key: found, .. } if **found == *key => Ok(Stored::New),
         Reply::PutUpdate { key: found, .. } if **found == *key => Ok(Stored::Replaced),
         Reply::PutError { key: found, reason } if **found == *key => Err(rejected(server, reason)),
+        Reply::ConditionFailed { key: named, found } if **named == *key => {
+            Err(Miss::definite(Error::Conflict { found: *found }))
+        }
         Reply::PutUnknown { key: found, reason } if **found == *key => Err(doubt(server, reason)),
         _ => Err(other(server, reply)),
     }
@@ -62,6 +65,28 @@ pub(crate) fn get(server: &str, key: &[u8], reply: &mut Reply<'_>) -> Attempt<Op
         }
         Reply::GetNotFound { key: found } if **found == *key => Ok(None),
         Reply::GetError { key: found, reason } if **found == *key => Err(rejected(server, reason)),
+        _ => Err(other(server, reply)),
+    }
+}
+
+/// Reads the answer to a read of `key`.
+pub(crate) fn read(server: &str, key: &[u8], reply: &mut Reply<'_>) -> Attempt<Option<Versioned>> {
+    match reply {
+        Reply::ReadSuccess { key: found, version, value } if **found == *key => {
+            let value = std::mem::take(value).into_owned();
+            Ok(Some(Versioned { version: *version, value }))
+        }
+        Reply::ReadNotFound { key: found } if **found == *key => Ok(None),
+        Reply::ReadError { key: found, reason } if **found == *key => Err(rejected(server, reason)),
+        _ => Err(other(server, reply)),
+    }
+}
+
+/// Reads the answer to `ecs`.
+pub(crate) fn ecs(server: &str, reply: &Reply<'_>) -> Attempt<String> {
+    match reply {
+        Reply::EcsSuccess { address } => Ok(address.to_string()),
+        Reply::EcsError { reason } => Err(rejected(server, reason)),
         _ => Err(other(server, reply)),
     }
 }

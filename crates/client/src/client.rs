@@ -1,104 +1,123 @@
-//! The client: requests that are answered one by one, over a connection that is made again when it is lost.
+//! The client: every request finds its way to a server that answers for its key.
 //!
 //! ```text
-//!   put ──▶ connected? ──▶ send, wait ──▶ done ─────────────────────────────▶ Done
-//!             │ no            │  ├─ refused for the moment ─▶ pause ─▶ again   (until the deadline: Refused)
-//!             ▼               │  ├─ refused ───────────────────────────────▶ Refused
-//!       try each server       │  └─ lost before the request's last byte ───▶ pause ─▶ again
-//!                             └─ lost after it ────▶ a read: again; a write ▶ Unknown
+//!   put, get, delete, read ──▶ one operation ─┐
+//!   mput, mget, mdelete ─────▶ many ──────────┼──▶ Run ──▶ every server that has a part of it
+//!   pipeline ────────────────▶ one by one ────┘
+//!   keyrange, info, scan, backup ──────────────────────▶ one server
 //! ```
 //!
-//! Each operation has one deadline, over all its attempts. A write is repeated only when it is certain that
-//! it was not done; a read may always be repeated.
+//! The map is learned when it is first needed. Each operation has one deadline, over all its attempts. A read may always
+//! be repeated; a write is repeated when it is certain that it was not done, or in a cluster under its request id.
 
-use std::io;
-use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
-use protocol::{Range, Reply, Request};
+use protocol::{Condition, Range, Request};
 
-use crate::answer::{self, Attempt, Miss};
-use crate::backoff::Backoff;
-use crate::connection::{Connection, Fault};
+use crate::answer::{self, Miss};
+use crate::core::Core;
 use crate::deadline::Deadline;
-use crate::{Backup, Config, Error, Outcome, Page, Pipeline, ServerState, Stored};
+use crate::op::{Ask, Op, Value};
+use crate::plain::Kind;
+use crate::run::Run;
+use crate::{Backup, Config, Error, Outcome, Page, Pipeline, Stored};
 
-/// The least time worth another attempt: with less, it is likelier to leave a write's outcome unknown than to
-/// succeed, and to hide why the attempts before it failed.
-const ATTEMPT_MIN: Duration = Duration::from_millis(100);
-
-/// A client of one server out of several.
+/// A client of a server, or of a cluster of them.
 #[derive(Debug)]
 pub struct Client {
-    config: Config,
-    servers: Vec<String>,
-    /// Index of the server in use, or to be tried first.
-    current: usize,
-    pub(crate) connection: Option<Connection>,
+    pub(crate) core: Core,
+}
+
+/// More to a put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// What must hold for it to be done.
+    pub condition: Option<Condition>,
+    /// After which time the value is gone; rounded up to milliseconds.
+    pub ttl: Option<Duration>,
+}
+
+/// A value with its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// Names this state of the key, for [`Condition::Version`].
+    pub version: u64,
+    /// The value.
+    pub value: Vec<u8>,
 }
 
 impl Client {
-    /// Returns a client of the first of `servers` (`<address>:<port>` each) that can be reached. Connects when
+    /// Returns a client of the cluster that any of `servers` (`<address>:<port>` each) belongs to. Connects when
     /// it is first needed.
     #[must_use]
     pub fn new(servers: Vec<String>, config: Config) -> Self {
-        Self { config, servers, current: 0, connection: None }
+        Self { core: Core::new(servers, config) }
     }
 
-    /// Connects, unless it is connected; tries every server once. Returns the server's address as it was given.
+    /// Connects to a server, unless it is connected; tries every known one once. Returns its address.
     ///
     /// # Errors
     ///
     /// [`Error::Unreachable`], about the first server, if no server can be reached.
     pub fn connect(&mut self) -> Result<&str, Error> {
-        let deadline = Deadline::after(self.config.timeout);
-        self.ready(&deadline).map_err(|miss| miss.error)?;
-        Ok(self.name())
+        let deadline = Deadline::after(self.core.config.timeout);
+        self.core.find_home(&deadline)?;
+        Ok(self.core.router.address(self.core.home))
     }
 
-    /// Closes the connection, if there is one, and returns the server's address.
+    /// Closes all connections, and returns the address that [`server`](Self::server) gave.
     pub fn disconnect(&mut self) -> Option<&str> {
-        self.connection.take()?;
-        Some(self.name())
+        let was_connected = self.server().is_some();
+        self.core.forget();
+        self.core.close();
+        was_connected.then(|| self.core.router.address(self.core.home))
     }
 
-    /// Closes the connection and uses other servers from now on.
+    /// Closes all connections and uses other servers from now on.
     pub fn set_servers(&mut self, servers: Vec<String>) {
-        self.connection = None;
-        self.current = 0;
-        self.servers = servers;
+        self.core.forget();
+        self.core = Core::new(servers, self.core.config.clone());
     }
 
-    /// Returns the address of the server that this client is connected to, as far as it knows.
+    /// Returns the address of the server that is asked what any server can tell, if this client is connected to it, as far as
+    /// it knows.
     #[must_use]
     pub fn server(&self) -> Option<&str> {
-        self.connection.as_ref().map(|_| self.name())
+        let home = self.core.home;
+        let is_connected = |(server, link): (usize, &crate::link::Link)| {
+            server == home && link.connection.is_some()
+        };
+        self.core.all_links().any(is_connected).then(|| self.core.router.address(home))
     }
 
     /// Returns the settings.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.config
+        &self.core.config
     }
 
     /// Stores `value` under `key`.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Outcome<Stored> {
-        let request = Request::Put { key: key.into(), value: value.into() };
-        let checked = self.check_key(key).and_then(|()| self.check_value(value));
+        self.put_with(key, value, PutOptions::default())
+    }
+
+    /// Stores `value` under `key` on a condition, or for some time. Needs a cluster.
+    ///
+    /// A condition that does not hold is [`Error::Conflict`].
+    pub fn put_with(&mut self, key: &[u8], value: &[u8], options: PutOptions) -> Outcome<Stored> {
+        let checked = self.core.check_key(key).and_then(|()| self.core.check_value(value));
         if let Err(error) = checked {
             return Outcome::Refused(error);
         }
-        self.write(&request, self.config.timeout, |server, reply| answer::put(server, key, reply))
+        self.one(key, Ask::Put { value: value.into(), options }).map(Value::stored).into()
     }
 
     /// Deletes `key`; done with whether it was there.
     pub fn delete(&mut self, key: &[u8]) -> Outcome<bool> {
-        let request = Request::Delete { key: key.into() };
-        if let Err(error) = self.check_key(key) {
+        if let Err(error) = self.core.check_key(key) {
             return Outcome::Refused(error);
         }
-        let timeout = self.config.timeout;
-        self.write(&request, timeout, |server, reply| answer::delete(server, key, reply))
+        self.one(key, Ask::Delete).map(Value::deleted).into()
     }
 
     /// Returns the value of `key`, if it is there.
@@ -107,65 +126,77 @@ impl Client {
     ///
     /// Any [`Error`] but [`Error::Doubt`]; nothing is known of the key then.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.check_key(key)?;
-        let request = Request::Get { key: key.into() };
-        self.read(&request, |server, reply| answer::get(server, key, reply))
+        self.core.check_key(key)?;
+        self.one(key, Ask::Get).map(Value::found).map_err(|miss| miss.error)
     }
 
-    /// Returns which server answers for which arc of the ring.
+    /// Returns the value of `key` with its version, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn read(&mut self, key: &[u8]) -> Result<Option<Versioned>, Error> {
+        self.core.check_key(key)?;
+        self.one(key, Ask::Read).map(Value::read).map_err(|miss| miss.error)
+    }
+
+    /// Returns which server is primary for which arc of the ring, as a server knows it.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn keyrange(&mut self) -> Result<Vec<Range>, Error> {
-        self.read(&Request::Keyrange, |server, reply| answer::ranges(server, false, reply))
+        self.any(&Request::Keyrange, |server, reply| answer::ranges(server, false, reply))
     }
 
-    /// Returns which servers may serve the reads of which arc, the primary of each first.
+    /// Returns which servers may serve the reads of which arc, the primary of each first, as a server knows it.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn keyrange_read(&mut self) -> Result<Vec<Range>, Error> {
-        self.read(&Request::KeyrangeRead, |server, reply| answer::ranges(server, true, reply))
+        self.any(&Request::KeyrangeRead, |server, reply| answer::ranges(server, true, reply))
     }
 
-    /// Returns the server's figures, as names and values.
+    /// Returns where the cluster's coordinator listens, as a server knows it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Rejected`] if the server belongs to no cluster; otherwise as [`get`](Self::get).
+    pub fn ecs(&mut self) -> Result<String, Error> {
+        self.any(&Request::Ecs, |server, reply| answer::ecs(server, reply))
+    }
+
+    /// Returns the figures of one server, as names and values.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
     pub fn info(&mut self) -> Result<Vec<(String, String)>, Error> {
-        self.read(&Request::Info, |server, reply| answer::info(server, reply))
+        self.any(&Request::Info, |server, reply| answer::info(server, reply))
     }
 
-    /// Returns up to `count` entries from `cursor` on; none begins at the beginning.
-    ///
-    /// The page is held in memory whole, so `count` should suit the length of the values.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub fn scan(&mut self, cursor: Option<&str>, count: u32) -> Result<Page, Error> {
-        let request = Request::Scan { cursor: cursor.map(str::as_bytes), count };
-        let deadline = Deadline::after(self.config.timeout);
-        let outcome = self.retry(&deadline, true, |client| {
-            let mut page = Page::default();
-            client.exchange(&request, &deadline, |server, reply| {
-                answer::scan(server, &mut page, reply)
-            })?;
-            Ok(page)
-        });
-        outcome.map_err(|miss| miss.error)
-    }
-
-    /// Has the server copy its data into `folder`, a new folder on its own machine; may take `timeout`.
+    /// Has one server copy its data into `folder`, a new folder on its own machine; may take `timeout`.
     pub fn backup(&mut self, folder: &[u8], timeout: Duration) -> Outcome<Backup> {
         let request = Request::Backup { path: folder.into() };
         if folder.is_empty() {
             return Outcome::Refused(Error::Empty { part: "folder" });
         }
-        self.write(&request, timeout, answer::backup)
+        let begin =
+            || |server: &str, reply: &mut protocol::Reply<'_>| Some(answer::backup(server, reply));
+        self.core.ask(&request, Kind::Write, timeout, begin).into()
+    }
+
+    /// Returns up to `count` entries from `cursor` on; none begins at the beginning.
+    ///
+    /// The page is held in memory whole, so `count` should suit the length of the values. Of a cluster, one server after
+    /// the other is asked for what it is primary of.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn scan(&mut self, cursor: Option<&str>, count: u32) -> Result<Page, Error> {
+        self.scan_all(cursor, count)
     }
 
     /// Begins to send requests without waiting for the answer to each.
@@ -175,201 +206,70 @@ impl Client {
     /// [`Error::Unreachable`] if no server can be reached.
     pub fn pipeline(&mut self) -> Result<Pipeline<'_>, Error> {
         self.connect()?;
-        Ok(Pipeline::new(self))
+        Ok(Pipeline::new(&mut self.core))
     }
 
-    /// Checks that a request may name `key`.
-    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), Error> {
-        let len_max = self.config.limits.key_len_max;
-        match key.len() {
-            0 => Err(Error::Empty { part: "key" }),
-            len if len > len_max => Err(Error::Limit { part: "key", len, len_max }),
-            _ => Ok(()),
-        }
+    /// Carries out one operation.
+    fn one(&mut self, key: &[u8], ask: Ask<'_>) -> Result<Value, Miss> {
+        let deadline = Deadline::after(self.core.config.timeout);
+        let number = self.core.take_number();
+        let mut run = Run::new(&mut self.core);
+        run.submit(Op::new(key.into(), ask, deadline, number));
+        let Some(attempt) = run.next() else { unreachable!("it was submitted") };
+        attempt
     }
 
-    /// Checks that a request may carry `value`.
-    pub(crate) fn check_value(&self, value: &[u8]) -> Result<(), Error> {
-        let (len, len_max) = (value.len(), self.config.limits.value_len_max);
-        if len > len_max { Err(Error::Limit { part: "value", len, len_max }) } else { Ok(()) }
-    }
-
-    /// Returns the address of the server in use, or to be tried first.
-    pub(crate) fn name(&self) -> &str {
-        self.servers.get(self.current).map_or("no server", String::as_str)
-    }
-
-    /// Returns the connection, the server's address, and the settings.
-    pub(crate) fn parts(&mut self) -> (Option<&mut Connection>, &str, &Config) {
-        let server = self.servers.get(self.current).map_or("no server", String::as_str);
-        (self.connection.as_mut(), server, &self.config)
-    }
-
-    fn read<T>(
+    /// Asks any server for something that changes nothing.
+    fn any<T>(
         &mut self,
         request: &Request<'_>,
-        take: impl Fn(&str, &mut Reply<'_>) -> Attempt<T>,
+        take: impl Fn(&str, &mut protocol::Reply<'_>) -> Result<T, Miss>,
     ) -> Result<T, Error> {
-        let deadline = Deadline::after(self.config.timeout);
-        let attempt = self.retry(&deadline, true, |client| {
-            client.exchange(request, &deadline, |server, reply| Some(take(server, reply)))
-        });
-        attempt.map_err(|miss| miss.error)
-    }
-
-    fn write<T>(
-        &mut self,
-        request: &Request<'_>,
-        timeout: Duration,
-        take: impl Fn(&str, &Reply<'_>) -> Attempt<T>,
-    ) -> Outcome<T> {
-        let deadline = Deadline::after(timeout);
-        let attempt = self.retry(&deadline, false, |client| {
-            client.exchange(request, &deadline, |server, reply| Some(take(server, reply)))
-        });
-        attempt.into()
-    }
-
-    /// Makes attempts until one succeeds, fails for good, or the deadline comes.
-    fn retry<T>(
-        &mut self,
-        deadline: &Deadline,
-        is_read: bool,
-        mut attempt: impl FnMut(&mut Self) -> Attempt<T>,
-    ) -> Attempt<T> {
-        let mut backoff = Backoff::new();
-        loop {
-            let miss = match attempt(self) {
-                Ok(value) => return Ok(value),
-                Err(miss) => miss,
-            };
-            let pause = backoff.next_pause();
-            let is_safe = is_read || miss.is_definite;
-            let has_time =
-                deadline.remaining().is_some_and(|left| left > pause.saturating_add(ATTEMPT_MIN));
-            if !(miss.error.is_retryable() && is_safe && has_time) {
-                return Err(miss);
-            }
-            log::debug!("{}; trying again in {} ms", miss.error, pause.as_millis());
-            std::thread::sleep(pause);
-            // The pause may have been longer than asked for.
-            if deadline.remaining().is_none() {
-                return Err(miss);
-            }
-        }
-    }
-
-    /// Sends one request and hands the lines of its answer to `take` until it returns a result.
-    fn exchange<T>(
-        &mut self,
-        request: &Request<'_>,
-        deadline: &Deadline,
-        mut take: impl FnMut(&str, &mut Reply<'_>) -> Option<Attempt<T>>,
-    ) -> Attempt<T> {
-        let connection = self.ready(deadline)?;
-        let end = connection.queue(|out| request.encode_into(out));
-        loop {
-            let (Some(connection), server, config) = self.parts() else {
-                // Connected above, and given up only by what returns.
-                return Err(Miss::doubtful(Error::Broken { server: String::new(), source: None }));
-            };
-            let result = match connection.line(deadline) {
-                Ok(line) => match Reply::parse(line) {
-                    Ok(mut reply) => take(server, &mut reply),
-                    Err(_) => Some(Err(Miss::doubtful(Error::nonsense(server, line)))),
-                },
-                Err(fault) => {
-                    let error = config.error(server, fault, deadline.limit());
-                    let is_definite = !connection.is_handed_over(end);
-                    Some(Err(Miss { error, is_definite }))
-                }
-            };
-            if let Some(result) = result {
-                if let Err(miss) = &result {
-                    self.look_back(&miss.error);
-                }
-                return result;
-            }
-        }
-    }
-
-    /// Gives up the connection, or the server, when an error says that it is of no use.
-    fn look_back(&mut self, error: &Error) {
-        let is_elsewhere_better =
-            matches!(error, Error::NotNow { state: ServerState::Stopped, .. });
-        if error.is_connection_lost() || (is_elsewhere_better && self.servers.len() > 1) {
-            log::debug!("leaving {}: {error}", self.name());
-            self.connection = None;
-        }
-        if is_elsewhere_better {
-            self.current = self.current.saturating_add(1) % self.servers.len().max(1);
-        }
-    }
-
-    /// Returns the connection, made again if it is not there or was closed by the server meanwhile.
-    fn ready(&mut self, deadline: &Deadline) -> Attempt<&mut Connection> {
-        let found = self.connection.take().filter(|connection| !connection.is_stale());
-        let connection = match found {
-            Some(connection) => connection,
-            None => self.open(deadline).map_err(Miss::definite)?,
-        };
-        Ok(self.connection.insert(connection))
-    }
-
-    /// Connects to the first server that can be reached, the one used last before the others.
-    fn open(&mut self, deadline: &Deadline) -> Result<Connection, Error> {
-        let count = self.servers.len();
-        let mut first_error = None;
-        for index in (self.current..count).chain(0..self.current) {
-            let Some(server) = self.servers.get(index) else { continue };
-            match open_one(server, &self.config, deadline) {
-                Ok(connection) => {
-                    log::debug!("connected to {server}");
-                    self.current = index;
-                    return Ok(connection);
-                }
-                Err(source) => {
-                    let server = server.clone();
-                    first_error.get_or_insert(Error::Unreachable { server, source });
-                }
-            }
-        }
-        Err(first_error.unwrap_or_else(|| Error::Unreachable {
-            server: self.name().to_owned(),
-            source: io::ErrorKind::InvalidInput.into(),
-        }))
+        let timeout = self.core.config.timeout;
+        let begin = || |server: &str, reply: &mut protocol::Reply<'_>| Some(take(server, reply));
+        self.core.ask(request, Kind::Read, timeout, begin).map_err(|miss| miss.error)
     }
 }
 
-/// Connects to one server, at any of its addresses.
-fn open_one(server: &str, config: &Config, deadline: &Deadline) -> io::Result<Connection> {
-    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in server.to_socket_addrs()? {
-        let left = deadline.remaining().ok_or(io::ErrorKind::TimedOut)?;
-        let timeout = left.min(config.connect_timeout);
-        match Connection::open(&address, timeout, config.reply_len_max) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last_error = error,
-        }
+impl Drop for Client {
+    /// Tells the servers that this client's request ids are needed no more, if there is nothing to wait for.
+    fn drop(&mut self) {
+        self.core.forget();
     }
-    Err(last_error)
 }
 
-impl Config {
-    /// Returns what a fault of the connection to `server` is to the operation that met it.
-    pub(crate) fn error(&self, server: &str, fault: Fault, limit: Duration) -> Error {
-        let server = server.to_owned();
-        match fault {
-            Fault::Closed => Error::Broken { server, source: None },
-            Fault::Io(source) => Error::Broken { server, source: Some(source) },
-            Fault::Late => Error::Late { server, limit },
-            Fault::ReplyTooLong => Error::ReplyTooLong { server, len_max: self.reply_len_max },
+impl Value {
+    pub(crate) fn stored(self) -> Stored {
+        match self {
+            Self::Stored(stored) => stored,
+            Self::Deleted(_) | Self::Found(_) | Self::Read(_) => unreachable!("it was a put"),
+        }
+    }
+
+    pub(crate) fn deleted(self) -> bool {
+        match self {
+            Self::Deleted(was_there) => was_there,
+            Self::Stored(_) | Self::Found(_) | Self::Read(_) => unreachable!("it was a delete"),
+        }
+    }
+
+    pub(crate) fn found(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Found(value) => value,
+            Self::Stored(_) | Self::Deleted(_) | Self::Read(_) => unreachable!("it was a get"),
+        }
+    }
+
+    pub(crate) fn read(self) -> Option<Versioned> {
+        match self {
+            Self::Read(value) => value,
+            Self::Stored(_) | Self::Deleted(_) | Self::Found(_) => unreachable!("it was a read"),
         }
     }
 }
 
-impl<T> From<Attempt<T>> for Outcome<T> {
-    fn from(attempt: Attempt<T>) -> Self {
+impl<T> From<Result<T, Miss>> for Outcome<T> {
+    fn from(attempt: Result<T, Miss>) -> Self {
         match attempt {
             Ok(value) => Self::Done(value),
             Err(Miss { error, is_definite: true }) => Self::Refused(error),

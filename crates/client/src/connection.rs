@@ -68,6 +68,8 @@ pub(crate) struct Connection {
     /// Bytes ever queued, and of those ever handed to the socket.
     queued_total: u64,
     sent_total: u64,
+    /// Bytes ever received.
+    received_total: u64,
     reply_len_max: usize,
     /// The time-out the socket has now.
     socket_timeout: Option<Duration>,
@@ -93,6 +95,7 @@ impl Connection {
             output_fault: None,
             queued_total: 0,
             sent_total: 0,
+            received_total: 0,
             reply_len_max,
             socket_timeout: None,
         })
@@ -129,6 +132,18 @@ impl Connection {
     /// server may have executed it.
     pub(crate) fn is_handed_over(&self, end: u64) -> bool {
         self.sent_total >= end
+    }
+
+    /// Returns a number that rises with every byte that goes out or comes in.
+    pub(crate) fn moved_total(&self) -> u64 {
+        self.sent_total.saturating_add(self.received_total)
+    }
+
+    /// Returns the socket and what to wait for on it.
+    pub(crate) fn poll_fd(&self) -> PollFd<'_> {
+        let is_all_sent = self.unsent_len() == 0;
+        let flags = if is_all_sent { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        PollFd::new(&self.stream, flags)
     }
 
     /// Hands to the socket what it takes of the queued bytes without waiting.
@@ -171,12 +186,13 @@ impl Connection {
     }
 
     /// Takes in what has arrived.
-    fn fill_without_waiting(&mut self) -> Result<(), Fault> {
+    pub(crate) fn fill_without_waiting(&mut self) -> Result<(), Fault> {
         let room = make_room(&mut self.input, &mut self.input_start, &mut self.input_end);
         match recv(&self.stream, room, RecvFlags::DONTWAIT) {
             Ok((_, 0)) => Err(self.closed()),
             Ok((_, len)) => {
                 self.input_end = self.input_end.saturating_add(len);
+                self.received_total = self.received_total.saturating_add(len as u64);
                 Ok(())
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(()),
@@ -199,12 +215,25 @@ impl Connection {
                 self.fill(deadline)?;
             }
         };
+        Ok(self.take_line(len))
+    }
+
+    /// Returns the next line without its line end if all of it is at hand.
+    pub(crate) fn line_at_hand(&mut self) -> Result<Option<&[u8]>, Fault> {
+        Ok(match self.find_line()? {
+            Some(len) => Some(self.take_line(len)),
+            None => None,
+        })
+    }
+
+    /// Takes the first line received, which has `len` bytes before its LF.
+    fn take_line(&mut self, len: usize) -> &[u8] {
         let start = self.input_start;
         // The LF goes with the line.
         self.input_start = start.saturating_add(len).saturating_add(1);
         self.input_searched = 0;
         let line = self.input.get(start..start.saturating_add(len)).unwrap_or_default();
-        Ok(line.strip_suffix(b"\r").unwrap_or(line))
+        line.strip_suffix(b"\r").unwrap_or(line)
     }
 
     /// Returns the length of the first line received, up to its LF.
@@ -232,6 +261,7 @@ impl Connection {
             Ok(0) => Err(self.closed()),
             Ok(len) => {
                 self.input_end = self.input_end.saturating_add(len);
+                self.received_total = self.received_total.saturating_add(len as u64);
                 Ok(())
             }
             Err(error) => match error.kind() {

@@ -20,6 +20,11 @@ impl Deadline {
         self.limit.checked_sub(self.began_at.elapsed()).filter(|left| !left.is_zero())
     }
 
+    /// Returns the moment; none if it lies beyond what clocks can tell.
+    pub(crate) fn at(&self) -> Option<Instant> {
+        self.began_at.checked_add(self.limit)
+    }
+
     /// Returns the length of time the operation was given.
     pub(crate) fn limit(&self) -> Duration {
         self.limit

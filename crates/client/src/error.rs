@@ -5,6 +5,7 @@
 //! | [`Unreachable`](Error::Unreachable) | no connection could be made | start the server, try another or later |
 //! | [`NotNow`](Error::NotNow) | the server refused for the moment | try again later |
 //! | [`Rejected`](Error::Rejected) | the server refused and said why | change what it names |
+//! | [`Conflict`](Error::Conflict) | the condition of a put does not hold | read again, then decide |
 //! | [`Complaint`](Error::Complaint) | the server cannot take the request, or any | see what it says |
 //! | [`Limit`](Error::Limit), [`Empty`](Error::Empty) | the request is no legal one, and was not sent | change the request |
 //! | [`Doubt`](Error::Doubt) | the server itself does not know the outcome | read, then decide |
@@ -44,6 +45,11 @@ pub enum Error {
         server: String,
         /// The reason it gave.
         reason: String,
+    },
+    /// The condition of a put does not hold; nothing was done.
+    Conflict {
+        /// The version the key has; none if it has no value.
+        found: Option<u64>,
     },
     /// The server could make nothing of the request, or cannot take any from us; nothing was done.
     Complaint {
@@ -125,6 +131,7 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::NotNow { .. } | Self::Broken { .. } => true,
             Self::Rejected { .. }
+            | Self::Conflict { .. }
             | Self::Complaint { .. }
             | Self::Limit { .. }
             | Self::Empty { .. }
@@ -149,9 +156,44 @@ impl Error {
             Self::Unreachable { .. }
             | Self::NotNow { .. }
             | Self::Rejected { .. }
+            | Self::Conflict { .. }
             | Self::Limit { .. }
             | Self::Empty { .. }
             | Self::Doubt { .. } => false,
+        }
+    }
+
+    /// Returns the same error for another request that met it.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Unreachable { server, source } => {
+                Self::Unreachable { server: server.clone(), source: copy(source) }
+            }
+            Self::NotNow { server, state } => {
+                Self::NotNow { server: server.clone(), state: *state }
+            }
+            Self::Rejected { server, reason } => {
+                Self::Rejected { server: server.clone(), reason: reason.clone() }
+            }
+            Self::Conflict { found } => Self::Conflict { found: *found },
+            Self::Complaint { server, what } => {
+                Self::Complaint { server: server.clone(), what: what.clone() }
+            }
+            Self::Limit { part, len, len_max } => {
+                Self::Limit { part, len: *len, len_max: *len_max }
+            }
+            Self::Empty { part } => Self::Empty { part },
+            Self::Doubt { server, reason } => {
+                Self::Doubt { server: server.clone(), reason: reason.clone() }
+            }
+            Self::Broken { server, source } => {
+                Self::Broken { server: server.clone(), source: source.as_ref().map(copy) }
+            }
+            Self::Late { server, limit } => Self::Late { server: server.clone(), limit: *limit },
+            // What made no sense was the answer to another request: to this one the connection ended.
+            Self::Nonsense { server, .. } | Self::ReplyTooLong { server, .. } => {
+                Self::Broken { server: server.clone(), source: None }
+            }
         }
     }
 
@@ -174,6 +216,12 @@ impl fmt::Display for Error {
             }
             Self::NotNow { server, state } => write!(f, "{server} {state}"),
             Self::Rejected { server, reason } => write!(f, "{server} refused: {reason}"),
+            Self::Conflict { found: Some(version) } => {
+                write!(f, "the condition does not hold: the version is {version}")
+            }
+            Self::Conflict { found: None } => {
+                f.write_str("the condition does not hold: the key has no value")
+            }
             Self::Complaint { server, what } => write!(f, "{server} answered: {what}"),
             Self::Limit { part, len, len_max } => {
                 write!(f, "the {part} has {len} bytes; {len_max} are allowed")
@@ -208,6 +256,7 @@ impl std::error::Error for Error {
             Self::Broken { source, .. } => source.as_ref().map(|source| source as _),
             Self::NotNow { .. }
             | Self::Rejected { .. }
+            | Self::Conflict { .. }
             | Self::Complaint { .. }
             | Self::Limit { .. }
             | Self::Empty { .. }
@@ -227,6 +276,11 @@ impl fmt::Display for ServerState {
             Self::NotResponsible => "is not responsible for the key",
         })
     }
+}
+
+/// Returns the same error once more.
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Returns what the operating system said, in its own words, lower case and without the error's number.

@@ -9,6 +9,8 @@
     reason = "helpers of tests fail by panicking, and each test executable uses some of them"
 )]
 
+pub(crate) mod ring;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,6 +18,10 @@ use std::time::Duration;
 
 use client::{Client, Config};
 use rustix::net::{AddressFamily, SocketType};
+
+/// The one range of a ring with one server, which is known by another address than it thinks.
+pub(crate) const RING: &str =
+    "00000000000000000000000000000000,ffffffffffffffffffffffffffffffff,127.0.0.1:5153;";
 
 /// A time-out that no test waits for: far beyond what anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,11 +35,30 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Reads a line, without its end; empty when the client has closed the connection.
+    /// Reads a line, without its end; empty when the client has closed the connection. The client's questions about the
+    /// ring are answered meanwhile, as a server by itself does.
     pub(crate) fn line(&mut self) -> String {
+        loop {
+            match self.raw_line().as_str() {
+                "ecs" => self.write("ecs_error no cluster\r\n"),
+                "keyrange_read" => self.write(&format!("keyrange_read_success {RING}\r\n")),
+                line => return line.to_owned(),
+            }
+        }
+    }
+
+    /// Reads a line as it comes.
+    pub(crate) fn raw_line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         line.trim_end_matches('\n').to_owned()
+    }
+
+    /// Answers the client's first questions about the ring.
+    pub(crate) fn greet(&mut self) {
+        assert_eq!(self.raw_line(), "ecs");
+        assert_eq!(self.raw_line(), "keyrange_read");
+        self.write(&format!("ecs_error no cluster\r\nkeyrange_read_success {RING}\r\n"));
     }
 
     /// Writes `text` as it stands.
