@@ -241,3 +241,7 @@ pub(crate) fn failed(path: &Path, what: &'static str) -> impl FnOnce(io::Error) 
     let path = path.to_owned();
     move |cause| Error::Io { path, what, cause }
 }
+
+#[cfg(test)]
+#[path = "folder_tests.rs"]
+mod tests;

@@ -139,7 +139,7 @@ impl Host {
         let ticket = Ticket(core.next_ticket);
         core.next_ticket += 1;
         if let Some(answer) = core.step(Event::Command(ticket, command)) {
-            core.work.push_back(Work::Reply(place, reply(answer)));
+            core.queue(Work::Reply(place, reply(answer)));
         }
         self.carry(core);
     }
@@ -147,7 +147,7 @@ impl Host {
     /// Puts a reply, made of what [`Host::look`] saw, behind the decisions that it may tell of.
     pub(crate) fn reply(&self, place: net::Ticket, reply: Vec<u8>) {
         let mut core = self.with_room();
-        core.work.push_back(Work::Reply(place, reply));
+        core.queue(Work::Reply(place, reply));
         self.carry(core);
     }
 
@@ -248,6 +248,13 @@ impl Core {
         }
         answer
     }
+
+    /// Queues a piece of work. When nothing is done any more it is dropped, and with it the connection that waits for it.
+    fn queue(&mut self, work: Work) {
+        if !self.is_over {
+            self.work.push_back(work);
+        }
+    }
 }
 
 /// Makes the decisions of `batch` durable, then does the rest in its order.
@@ -302,3 +309,7 @@ impl Pushes {
         &self.line
     }
 }
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -165,3 +165,7 @@ impl<F: LogFile> Journal for Log<F> {
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
+
+#[cfg(test)]
+#[path = "journal_tests.rs"]
+mod tests;

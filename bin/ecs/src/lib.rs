@@ -28,6 +28,8 @@ mod journal;
 mod rebuild;
 mod running;
 mod service;
+#[cfg(test)]
+mod testing;
 mod verbs;
 
 use std::ffi::OsString;

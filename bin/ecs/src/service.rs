@@ -111,8 +111,8 @@ impl net::Session for Session {
                 Kind::Operator => verbs::answer(&self.host, line, replies),
                 Kind::Server(connection, server) => self.hear(connection, server, line, replies),
             };
-            if next == Next::Close {
-                return next;
+            if next == Next::Close || replies.is_dead() {
+                return Next::Close;
             }
         }
         Next::Continue

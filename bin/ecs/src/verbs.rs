@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use cluster::coordinator::{Answer, Command, Wish};
-use cluster::{Map, ServerId, SlotId, Standing};
+use cluster::{Map, ServerId, SlotId};
 use hashring::arcs_by;
 use net::{Next, Replies};
 use protocol::{Range, write_ranges};
@@ -194,10 +194,7 @@ fn ranges(host: &Host, verb: &str, has_members: bool) -> Vec<u8> {
     let ranges = host.look(|map| {
         let members = |slot: SlotId| -> Vec<ServerId> {
             let count = if has_members { usize::MAX } else { 1 };
-            let is_there = |id: &ServerId| {
-                map.servers().get(id).is_some_and(|server| server.standing != Standing::Away)
-            };
-            map.slot(slot).members().take(count).filter(is_there).collect()
+            map.slot(slot).members().take(count).collect()
         };
         let mut ranges = Vec::new();
         for (arc, servers) in arcs_by(map.slot_count(), members) {

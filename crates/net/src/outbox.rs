@@ -156,6 +156,11 @@ impl Outbox {
         self.wait_while(|_| !self.is_idle());
     }
 
+    /// Returns whether the connection is over, so that what is put here is thrown away.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.lock().is_dead
+    }
+
     /// Ends the connection: what is owed is thrown away, its thread finds the socket closed.
     pub(crate) fn kill(&self) {
         let mut state = self.lock();

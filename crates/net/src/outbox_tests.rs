@@ -96,8 +96,10 @@ fn a_reader_that_takes_nothing_is_cut_off() {
     let begun_at = Instant::now();
     outbox.reserve().complete(vec![b'a'; 32 * 1024 * 1024]);
     let late = outbox.reserve();
+    assert!(!outbox.is_dead());
     outbox.wait_idle();
     assert!(begun_at.elapsed() >= WRITE_TIMEOUT);
+    assert!(outbox.is_dead());
     assert_eq!(counters.too_slow.load(Relaxed), 1);
     late.complete(b"thrown away".to_vec());
     let mut rest = Vec::new();

@@ -105,6 +105,13 @@ impl Replies {
         self.outbox.wait_completed();
     }
 
+    /// Returns whether nobody will read another reply, because the peer is gone or did not read: what is left of a
+    /// batch of costly requests need not be answered.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.outbox.is_dead()
+    }
+
     /// Returns whether every reply was completed and sent.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -30,14 +30,13 @@ pub(crate) struct Ecs {
 
 impl Ecs {
     pub(crate) fn start(dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command()
-            .args(["--port", "0", "--dir"])
-            .arg(dir)
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command();
+        command.args(["--port", "0", "--dir"]).arg(dir).args(arguments);
+        Self::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// Waits until the process listens. Its standard output and error are pipes.
+    pub(crate) fn of(mut child: Child) -> Self {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim_end().strip_prefix("listening ");
@@ -112,6 +111,15 @@ impl Line {
     /// Sends bytes as they are.
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.reader.get_mut().write_all(bytes).unwrap();
+    }
+
+    /// Sends lines, without reading anything, until the other side has closed the connection.
+    pub(crate) fn write_until_closed(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while self.reader.get_mut().write_all(b"ping\n").is_ok() {
+            assert!(Instant::now() < until, "it is never closed");
+            std::thread::yield_now();
+        }
     }
 
     /// Sends a line.
