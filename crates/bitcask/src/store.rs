@@ -269,11 +269,26 @@ impl Store {
         key: &[u8],
         buf: &'b mut Vec<u8>,
     ) -> Result<Option<Found<'b>>> {
-        let Some(len) = self.read_newest(slot, key, buf)? else { return Ok(None) };
-        let bytes = buf.get(..to_usize(u64::from(len.record_len))).unwrap_or_default();
-        let value = bytes.get(len.head_len..).unwrap_or_default();
-        let (lsn, expires_at_ms, request) = (len.lsn, len.expires_at_ms, len.request);
-        Ok(Some(Found { lsn, value, expires_at_ms, request }))
+        let read = self.read_newest(slot, key, buf)?;
+        Ok(read.map(|read| read.found(buf)))
+    }
+
+    /// Reads the value of `key` as [`get`](Self::get) does if no file need be touched for it; the outer `None`: one must be.
+    pub fn get_from_memory<'b>(
+        &self,
+        slot: SlotId,
+        key: &[u8],
+        buf: &'b mut Vec<u8>,
+    ) -> Option<Option<Found<'b>>> {
+        let hash = self.inner.keydir.hash(key);
+        let locked = self.inner.keydir.lock(slot);
+        locked.generation?;
+        let Some(read) = locked.recent.find(hash).and_then(|record| copy(record, key, buf)) else {
+            let found = locked.table.find(hash, key);
+            return found.is_none_or(|entry| entry.is_tombstone).then_some(None);
+        };
+        drop(locked);
+        Some((!read.is_expired()).then(|| read.found(buf)))
     }
 
     /// Reads the newest record of `key` into `buf`, from memory if it is there, or else checks it.
@@ -495,6 +510,14 @@ impl Read {
             expires_at_ms: head.expires_at_ms,
             request: head.request,
         }
+    }
+
+    /// Returns what was read into `buf`.
+    fn found<'b>(&self, buf: &'b [u8]) -> Found<'b> {
+        let bytes = buf.get(..to_usize(u64::from(self.record_len))).unwrap_or_default();
+        let value = bytes.get(self.head_len..).unwrap_or_default();
+        let Self { lsn, expires_at_ms, request, .. } = *self;
+        Found { lsn, value, expires_at_ms, request }
     }
 
     /// Returns whether the value has ended by now. The clock is looked at only where there is an end.

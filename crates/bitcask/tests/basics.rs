@@ -484,3 +484,48 @@ fn a_sealed_file_with_a_damaged_footer_has_not_torn_and_keeps_what_is_behind_its
     put(&store, 1000, "key1", "mended");
     assert_eq!(get(&store, "key1").as_deref(), Some("mended"));
 }
+
+#[test]
+fn what_memory_answers_is_what_get_answers_and_a_file_is_left_to_get() {
+    let folder = tempfile::tempdir().unwrap();
+    for cache_len in [0, 1 << 20] {
+        let path = folder.path().join(cache_len.to_string());
+        let (store, _) = Store::open(&path, Config { cache_len, ..config() }).unwrap();
+        store.create_slots(&[slot(0)]).unwrap();
+        put(&store, 1, "kept", "value");
+        put(&store, 2, "gone", "value");
+        delete(&store, 3, "gone");
+        let ended = Write { expires_at_ms: Some(1), ..Write::put(slot(0), Lsn(4), b"ended", b"v") };
+        store.commit(store.append(&[ended]).unwrap()).unwrap();
+        let mut buf = Vec::new();
+        for key in ["kept", "gone", "ended", "never"] {
+            let found = store.get_from_memory(slot(0), key.as_bytes(), &mut buf);
+            let found =
+                found.map(|found| found.map(|f| String::from_utf8(f.value.to_vec()).unwrap()));
+            match (found, cache_len) {
+                (Some(found), _) => assert_eq!(found, get(&store, key), "{key}"),
+                (None, 0) => assert!(["kept", "ended"].contains(&key), "{key} needs no file"),
+                (None, _) => {}
+            }
+        }
+        assert!(
+            store.get_from_memory(slot(1), b"k", &mut buf).is_none(),
+            "a slot that is not here"
+        );
+    }
+}
+
+#[test]
+fn a_write_that_was_accepted_may_use_the_reserve_of_a_full_disk_r8() {
+    let folder = tempfile::tempdir().unwrap();
+    // More than any disk has: it is full but for its reserve.
+    let config = Config { reserve_len: u64::MAX / 2, ..config() };
+    let (store, _) = Store::open(folder.path(), config).unwrap();
+    store.create_copies(&[slot(0)]).unwrap();
+    let write = Write::put(slot(0), Lsn(1), b"k", b"v");
+    assert!(matches!(store.append_pending(&[write]), Err(Error::Full { .. })));
+    store.append_pending_from_reserve(&[write]).unwrap();
+    assert!(store.is_full());
+    assert!(store.publish_pending(slot(0), Lsn(1), b"k"));
+    assert_eq!(get(&store, "k").as_deref(), Some("v"));
+}

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use bitcask::SyncPolicy;
 use cluster::lines::{write_message, write_to_ecs};
 use cluster::{
-    Action, Bytes, Delta, Event, Link, Message, OpId, PageTicket, ReadTicket, Reply, Server,
+    Action, Bytes, Delta, Event, Link, Lsn, Message, OpId, PageTicket, ReadTicket, Reply, Server,
     StopReason, Storage as _, Version,
 };
 use crossbeam_channel::Sender;
@@ -39,6 +39,8 @@ pub(super) struct Core {
     told: u64,
     keeper: Sender<Delta>,
     actions: Vec<Action>,
+    /// Reads that were made at once, not told to the machine yet.
+    at_hand: Vec<(ReadTicket, Option<(Bytes, Lsn)>)>,
     effects: Effects,
 }
 
@@ -87,6 +89,7 @@ impl Core {
             told: 0,
             keeper,
             actions: Vec::new(),
+            at_hand: Vec::new(),
             effects: Effects::default(),
         }
     }
@@ -99,6 +102,10 @@ impl Core {
             self.act(action);
         }
         self.actions = actions;
+        // Each of these has no other action than its reply.
+        while let Some((ticket, value)) = self.at_hand.pop() {
+            self.step(Event::ReadDone { ticket, value });
+        }
     }
 
     /// Ends what one thread does under the lock: writes what was appended, and says what is left to do.
@@ -154,7 +161,7 @@ impl Core {
                 self.keeper.send(delta).unwrap_or_default();
             }
             Action::Reply(op, reply) => self.reply(op, reply),
-            Action::Read { ticket, key } => self.effects.reads.push((ticket, key)),
+            Action::Read { ticket, key } => self.read(ticket, key),
             Action::ReadPage(ticket) => self.effects.pages.push(ticket),
             Action::MapChanged(version) => self.effects.version = Some(version),
             Action::Stop(reason) => self.effects.stop = Some(reason),
@@ -173,6 +180,14 @@ impl Core {
     fn reply(&mut self, op: OpId, reply: Reply) {
         if let Some(waiter) = self.ops.take(op) {
             self.effects.replies.push((waiter, reply));
+        }
+    }
+
+    /// Reads what is in memory at once; a file is read without the lock.
+    fn read(&mut self, ticket: ReadTicket, key: Bytes) {
+        match self.storage.get_from_memory(ticket.slot, &key) {
+            Some(value) => self.at_hand.push((ticket, value)),
+            None => self.effects.reads.push((ticket, key)),
         }
     }
 

@@ -35,9 +35,10 @@ mod threads;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use bitcask::Store;
+use cluster::coordinator::WholeMap;
 use cluster::lines::Secret;
 use cluster::{Bytes, Event, Link, ReadTicket, Role, ServerId, SlotId, Standing, StopReason};
 use crossbeam_channel::Sender;
@@ -50,6 +51,12 @@ use self::machine::{Core, Effects};
 pub(crate) use self::session::ClusterService;
 use self::storage::engine_slot;
 pub(crate) use self::threads::{Start, Threads};
+
+/// Looks at the lock before its holder is given the processor.
+const SPIN_COUNT: u32 = 200;
+
+/// Times the processor is given away before the thread sleeps.
+const YIELD_COUNT: u32 = 20;
 
 /// Why a server that is one of a cluster ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,10 +234,10 @@ impl Node {
 
     /// Appends the map in force as one line.
     pub(crate) fn write_map(&self, out: &mut Vec<u8>) {
-        let delta = self.lock().machine.map().since(cluster::Version(0));
+        let map = WholeMap::new(self.welcome.cluster, self.lock().machine.map());
         out.extend_from_slice(b"map_success ");
         // The types are ours, and none of them can fail to be written.
-        out.extend_from_slice(&serde_json::to_vec(&delta).unwrap_or_default());
+        out.extend_from_slice(&serde_json::to_vec(&map).unwrap_or_default());
         out.extend_from_slice(b"\r\n");
     }
 
@@ -313,15 +320,21 @@ impl Node {
         self.is_ending.load(Ordering::Relaxed)
     }
 
+    /// Takes the lock. Its holder is a few microseconds in it, less than a thread takes to fall asleep and be woken: so
+    /// it is worth a short wait awake, and then to give the processor to a holder that was preempted.
     fn lock(&self) -> MutexGuard<'_, Core> {
-        // A panic under the lock may have left the machine half way through a step: nothing may follow it.
-        match self.core.lock() {
-            Ok(core) => core,
-            Err(poisoned) => {
-                log::error!("the server's machine is broken by a panic; the process ends");
-                drop(poisoned);
-                std::process::abort()
+        for round in 0..SPIN_COUNT + YIELD_COUNT {
+            match self.core.try_lock() {
+                Ok(core) => return core,
+                Err(TryLockError::Poisoned(_)) => break,
+                Err(TryLockError::WouldBlock) if round < SPIN_COUNT => std::hint::spin_loop(),
+                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
             }
         }
+        // A panic under the lock may have left the machine half way through a step: nothing may follow it.
+        self.core.lock().unwrap_or_else(|_| {
+            log::error!("the server's machine is broken by a panic; the process ends");
+            std::process::abort()
+        })
     }
 }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use bitcask::{Error, Op, Store, Write};
 use cluster::{
-    Entry, Lsn, Page, PendingInfo, Position, Record, Refused, RequestEntry, SlotId, Storage,
+    Bytes, Entry, Lsn, Page, PendingInfo, Position, Record, Refused, RequestEntry, SlotId, Storage,
 };
 
 /// Bytes staged at most before they are written: one large write is as fast as two.
@@ -39,6 +39,8 @@ pub(super) struct NodeStorage {
     stage: RefCell<Stage>,
     /// Counts records, and commit points that must be kept.
     appended: u64,
+    /// Values are read into it.
+    buf: Vec<u8>,
 }
 
 /// What is appended and not written yet, and what went wrong.
@@ -121,7 +123,7 @@ impl Stage {
 impl NodeStorage {
     /// Returns the storage of a server whose ring is cut into `slot_count` slots.
     pub(super) fn new(store: Store, slot_count: u16) -> Self {
-        Self { store, slot_count, stage: RefCell::default(), appended: 0 }
+        Self { store, slot_count, stage: RefCell::default(), appended: 0, buf: Vec::new() }
     }
 
     /// Writes what is staged.
@@ -137,6 +139,16 @@ impl NodeStorage {
     /// Notes that a sync failed.
     pub(super) fn fail(&self) {
         self.stage.borrow_mut().has_failed = true;
+    }
+
+    /// Returns the value of a key, or that it has none, if that takes no look into a file.
+    pub(super) fn get_from_memory(
+        &mut self,
+        slot: SlotId,
+        key: &[u8],
+    ) -> Option<Option<(Bytes, Lsn)>> {
+        let found = self.store.get_from_memory(engine_slot(slot), key, &mut self.buf)?;
+        Some(found.map(|found| (Bytes::from(found.value), found.lsn)))
     }
 
     /// Notes how a call went that must be durable on return.
