@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::cluster::ClusterArgs;
+
 /// The port a server listens on unless told otherwise.
 pub(crate) const DEFAULT_PORT: u16 = 5153;
 
@@ -20,7 +22,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Parser)]
 #[command(name = "kvclient", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The servers to try, in this order; the first that answers is used [default: 127.0.0.1:5153].
+    /// Servers of the cluster; any of them leads to all [default: 127.0.0.1:5153].
     #[arg(
         short = 's',
         long = "servers",
@@ -58,6 +60,7 @@ Examples:
   kvclient get greeting               fetch; byte for byte when not to a terminal
   echo 'get greeting' | kvclient      one command a line
   kvclient export all.txt             every record as a `put` line
+  kvclient cluster status             servers, shares, moves, and whether all copies are there
 ";
 
 /// A command given on the command line.
@@ -95,6 +98,8 @@ pub(crate) enum OneShot {
     KeyrangeRead,
     /// Show the server's figures.
     Info,
+    /// See how the cluster stands, and grow or shrink it.
+    Cluster(ClusterArgs),
     /// Have the server copy its data to a new folder on its own machine, while it serves.
     Backup {
         /// The folder to make; a full path, as the server sees it.

@@ -10,6 +10,7 @@ use std::fmt;
 use log::LevelFilter;
 
 use crate::ask::Ask;
+use crate::cluster::{self, ClusterArgs};
 use crate::help::{self, Topic};
 use crate::words::{WordError, split_word, value};
 
@@ -22,6 +23,8 @@ pub(crate) enum Command<'l> {
     Disconnect,
     /// Ask the server for something.
     Ask(Ask<'l>),
+    /// Ask something of the cluster's coordinator.
+    Cluster(ClusterArgs),
     /// Show more or less of what goes on.
     LogLevel(LevelFilter),
     /// Explain one command, or all.
@@ -87,6 +90,7 @@ impl<'l> Words<'l> {
             "get" => Command::Ask(Ask::Get(self.word()?)),
             "delete" => Command::Ask(Ask::Delete(self.word()?)),
             "backup" => Command::Ask(Ask::Backup(text(&self.word()?))),
+            "cluster" => self.cluster()?,
             "logLevel" => self.log_level()?,
             "help" => self.help()?,
             "disconnect" => Command::Disconnect,
@@ -133,6 +137,18 @@ impl<'l> Words<'l> {
         match crate::args::parse_server(&server) {
             Ok(server) => Ok(Command::Connect(server)),
             Err(_) => Err(CommandError::Usage(self.topic)),
+        }
+    }
+
+    /// Takes all words that are left.
+    fn cluster(&mut self) -> Result<Command<'l>, CommandError> {
+        let mut words = Vec::new();
+        while !self.is_at_end() {
+            words.push(text(&self.word()?));
+        }
+        match cluster::parse(&words) {
+            Some(args) => Ok(Command::Cluster(args)),
+            None => Err(CommandError::Usage(self.topic)),
         }
     }
 
@@ -232,6 +248,9 @@ mod tests {
             "info now",
             "logLevel",
             "logLevel loud",
+            "cluster",
+            "cluster grow",
+            "cluster join",
             "quit now",
         ] {
             let error = parse(line.as_bytes()).unwrap_err();

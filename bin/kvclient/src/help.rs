@@ -71,6 +71,21 @@ on. There, `kvclient verify <folder>` checks it, and
 `kvclient restore <folder> <new folder>` makes a server's folder of it.",
     },
     Topic {
+        name: "cluster",
+        usage: "cluster <command>",
+        summary: "see how the cluster stands; grow and shrink it",
+        detail: "\
+    status            servers, shares, moves, and whether all copies are there
+    ring              the arcs of the ring and their owners
+    plan [COMMAND]    what would move: by itself, or by join, leave, rebalance
+    join <server>     give a server its share of the ring
+    leave <server>    take a server off the ring; its data goes first
+    rebalance         make all shares level
+    watch             the status, until Ctrl-C or q
+A server is its id, the beginning of it, or its ip:port. With --json, status,
+ring and plan are one line of JSON. --ecs <ip:port> names the coordinator.",
+    },
+    Topic {
         name: "connect",
         usage: "connect <address> <port>",
         summary: "connect to a server",

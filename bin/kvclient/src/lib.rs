@@ -5,6 +5,7 @@
 //!   kvclient (terminal)     prompt ─┐                  ├──▶ client ──▶ server
 //!   echo … | kvclient       pipe ───┴─▶ command ──▶ session ─▶ ask
 //!   kvclient import, export                import, export ──▶ client
+//!   kvclient cluster …                     cluster ──▶ client ──▶ ECS
 //!   kvclient verify, restore               offline ──▶ bitcask
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod answer;
 mod args;
 mod ask;
+mod cluster;
 mod command;
 mod export;
 mod help;

@@ -13,6 +13,7 @@ use client::Config;
 use crate::answer::Answer;
 use crate::args::OneShot;
 use crate::ask::Ask;
+use crate::cluster::{self, ClusterArgs, Verb};
 use crate::session::Session;
 use crate::status::{Status, complain};
 use crate::{export, import, offline, show};
@@ -30,6 +31,10 @@ pub(crate) fn run(command: OneShot, mut session: Session, config: &Config) -> io
         OneShot::Keyrange => Ask::Keyrange,
         OneShot::KeyrangeRead => Ask::KeyrangeRead,
         OneShot::Info => Ask::Info,
+        OneShot::Cluster(args) => {
+            drop(out);
+            return cluster(&args, &mut session);
+        }
         OneShot::Backup { folder } => Ask::Backup(folder),
         OneShot::Verify { folder } => return offline::verify(&folder, &mut out),
         OneShot::Restore { backup, folder } => return offline::restore(&backup, &folder, &mut out),
@@ -54,6 +59,13 @@ pub(crate) fn run(command: OneShot, mut session: Session, config: &Config) -> io
         Err(answer) => answer,
     };
     write(&answer)
+}
+
+fn cluster(args: &ClusterArgs, session: &mut Session) -> io::Result<Status> {
+    match args.verb {
+        Verb::Watch => cluster::watch(args, session),
+        _ => write(&cluster::answer(args, session)),
+    }
 }
 
 fn get(key: &[u8], session: &mut Session) -> io::Result<Status> {

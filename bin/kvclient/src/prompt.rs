@@ -2,7 +2,7 @@
 //!
 //! | key | does |
 //! |---|---|
-//! | Tab | completes a command, and the words of `help` and `logLevel` |
+//! | Tab | completes a command, and the words of `help`, `logLevel` and `cluster` |
 //! | arrow up, Ctrl-R | bring back earlier lines |
 //! | Ctrl-C | drops the line being typed |
 //! | Ctrl-D | leaves |
@@ -28,6 +28,7 @@ use rustyline::validate::Validator;
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 
 use crate::answer::Answer;
+use crate::cluster::{self, Verb};
 use crate::command;
 use crate::help::{self, TOPICS};
 use crate::session::Session;
@@ -38,6 +39,9 @@ const HISTORY_COUNT_MAX: usize = 2_000;
 
 /// The levels that `logLevel` completes.
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// The words that `cluster` completes.
+const CLUSTER_VERBS: &[&str] = &["status", "ring", "plan", "join", "leave", "rebalance", "watch"];
 
 /// Runs the prompt until its user leaves.
 pub(crate) fn run(mut session: Session) -> io::Result<Status> {
@@ -70,6 +74,10 @@ fn run_line(session: &mut Session, line: &str, is_colored: bool) -> io::Result<C
     let answer = match command::parse(line.as_bytes()) {
         Ok(None) => return Ok(ControlFlow::Continue(())),
         Ok(Some(command::Command::Quit)) => return Ok(ControlFlow::Break(())),
+        Ok(Some(command::Command::Cluster(args))) if args.verb == Verb::Watch => {
+            cluster::watch(&args, session)?;
+            return Ok(ControlFlow::Continue(()));
+        }
         Ok(Some(command)) => session.run(command),
         Err(error) => Answer::failed(Status::Usage, error.to_string()),
     };
@@ -167,6 +175,7 @@ fn complete(typed: &str) -> (usize, Vec<String>) {
     let candidates: Vec<&str> = match before.trim() {
         "" | "help" => names.collect(),
         verb if verb.eq_ignore_ascii_case("logLevel") => LEVELS.to_vec(),
+        verb if verb.eq_ignore_ascii_case("cluster") => CLUSTER_VERBS.to_vec(),
         _ => Vec::new(),
     };
     let is_match =
@@ -225,6 +234,7 @@ mod tests {
             ("inf", 0, &["info"]),
             ("help g", 5, &["get"]),
             ("loglevel d", 9, &["debug"]),
+            ("cluster re", 8, &["rebalance"]),
             ("get pu", 4, &[]),
             ("put k pu", 6, &[]),
             ("x", 0, &[]),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use client::{Client, Config};
 
 use crate::answer::Answer;
+use crate::cluster;
 use crate::command::Command;
 use crate::help;
 use crate::status::Status;
@@ -24,6 +25,11 @@ impl Session {
     /// Returns a session with the first of `servers` that can be reached, once it is needed.
     pub(crate) fn new(servers: Vec<String>, config: Config) -> Self {
         Self { client: Client::new(servers, config), may_connect: true }
+    }
+
+    /// Returns the settings.
+    pub(crate) fn config(&self) -> &Config {
+        self.client.config()
     }
 
     /// Connects, and says to whom.
@@ -62,6 +68,7 @@ impl Session {
                 Answer::table(help::text(topic).lines().map(str::to_owned).collect(), None)
             }
             Command::Quit => Answer::done("bye"),
+            Command::Cluster(args) => cluster::answer(&args, self),
             Command::Ask(ask) => match self.client() {
                 Ok(client) => ask.answer(client),
                 Err(answer) => answer,

@@ -42,6 +42,7 @@ fn help_is_complete_and_goes_to_standard_output() {
         "keyrange",
         "keyrange_read",
         "info",
+        "cluster",
         "backup",
         "restore",
         "verify",

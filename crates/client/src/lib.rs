@@ -43,6 +43,7 @@ mod batch;
 mod client;
 mod config;
 mod connection;
+mod coordinator;
 mod core;
 mod deadline;
 mod error;
@@ -58,6 +59,7 @@ mod scan;
 
 pub use client::{Client, PutOptions, Versioned};
 pub use config::{ATTEMPT_TIMEOUT_DEFAULT, CONNECT_TIMEOUT_DEFAULT, Config, TIMEOUT_DEFAULT};
+pub use coordinator::Coordinator;
 pub use error::{Error, ServerState};
 pub use outcome::{Backup, Outcome, Page, Stored};
 pub use pipeline::{Answer, Pipeline, WINDOW_COUNT, WINDOW_LEN};

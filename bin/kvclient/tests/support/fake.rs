@@ -24,10 +24,14 @@ pub(crate) const BREAKS: &[u8] = b"breaks";
 
 type Records = Arc<Mutex<BTreeMap<Vec<u8>, Vec<u8>>>>;
 
+/// Where the server says that its coordinator is, if it has one.
+type Ecs = Arc<Mutex<Option<String>>>;
+
 /// A server that lives until the test process ends.
 pub(crate) struct FakeServer {
     pub(crate) address: String,
     records: Records,
+    ecs: Ecs,
 }
 
 impl FakeServer {
@@ -35,15 +39,21 @@ impl FakeServer {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let records = Records::default();
-        let (served, own) = (Arc::clone(&records), address.clone());
+        let (records, ecs) = (Records::default(), Ecs::default());
+        let (served, own, known) = (Arc::clone(&records), address.clone(), Arc::clone(&ecs));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (records, own) = (Arc::clone(&served), own.clone());
-                std::thread::spawn(move || serve(&stream.unwrap(), &records, &own));
+                let ecs = Arc::clone(&known);
+                std::thread::spawn(move || serve(&stream.unwrap(), &records, &own, &ecs));
             }
         });
-        Self { address, records }
+        Self { address, records, ecs }
+    }
+
+    /// Lets the server know of a coordinator.
+    pub(crate) fn set_ecs(&self, address: &str) {
+        *self.ecs.lock().unwrap() = Some(address.to_owned());
     }
 
     /// Returns the value of `key`.
@@ -77,7 +87,7 @@ pub(crate) fn nobody() -> Nobody {
 }
 
 /// Answers the lines of one connection; as many together as arrived together.
-fn serve(stream: &TcpStream, records: &Records, own: &str) {
+fn serve(stream: &TcpStream, records: &Records, own: &str, ecs: &Ecs) {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     let (mut line, mut replies) = (Vec::new(), Vec::new());
@@ -86,6 +96,14 @@ fn serve(stream: &TcpStream, records: &Records, own: &str) {
         let request = Request::parse(text, Dialect::Native, &Limits::default());
         let is_broken = match request {
             Ok(Request::Put { key, .. }) if *key == *BREAKS => true,
+            Ok(Request::Ecs) => {
+                let reply = match ecs.lock().unwrap().clone() {
+                    Some(address) => Reply::EcsSuccess { address: address.into() },
+                    None => Reply::EcsError { reason: "no cluster".into() },
+                };
+                reply.encode_into(Dialect::Native, &mut replies);
+                false
+            }
             Ok(request) => {
                 reply(&request, &mut records.lock().unwrap(), own, &mut replies);
                 false
@@ -154,9 +172,8 @@ fn reply(
         Request::With(_) | Request::Forget { .. } => {
             Reply::Error { what: format!("{} {}", request.verb(), protocol::NEEDS_CLUSTER).into() }
         }
-        Request::Ecs => Reply::EcsError { reason: "no cluster".into() },
         Request::Ping => Reply::Pong,
-        Request::Quit => return,
+        Request::Ecs | Request::Quit => return,
     };
     reply.encode_into(Dialect::Native, out);
 }

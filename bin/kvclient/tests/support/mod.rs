@@ -9,6 +9,7 @@
     reason = "helpers of tests fail by panicking, and each test executable uses some of them"
 )]
 
+pub(crate) mod ecs;
 pub(crate) mod fake;
 pub(crate) mod terminal;
 

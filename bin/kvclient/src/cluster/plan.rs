@@ -1,0 +1,57 @@
+//! A plan, for a person: shares before and after, and who would copy what from whom.
+
+use cluster::coordinator::{Plan, Status};
+
+use super::plain;
+use super::table::{Names, Side, bytes, count, percent, table, things};
+
+/// Returns the lines of a plan; `status` knows the servers' addresses.
+pub(super) fn lines(plan: &Plan, status: &Status) -> Vec<String> {
+    let names = Names::new(&status.servers);
+    let mut lines = Vec::new();
+    if let Some(why) = &plan.refusal {
+        lines.push(format!("refused now: {}; otherwise:", plain(why)));
+    }
+    lines.push(if plan.moves.is_empty() {
+        "nothing would move".to_owned()
+    } else if plan.slots == 0 {
+        "nothing would be copied".to_owned()
+    } else {
+        let copies = if plan.slots == 1 { "copy" } else { "copies" };
+        format!("{} {copies} of slots, {}, would be made", count(plan.slots), bytes(plan.bytes))
+    });
+    if !plan.shares.is_empty() {
+        lines.push(String::new());
+        lines.extend(shares(plan, status, &names));
+    }
+    if !plan.moves.is_empty() {
+        lines.push(String::new());
+    }
+    for moved in &plan.moves {
+        for source in &moved.from {
+            let (from, to) = (names.of(source.server), names.of(moved.to));
+            let slots = things(source.slots, "slot");
+            lines.push(format!("{from} -> {to}  {slots}, {}", bytes(source.bytes)));
+        }
+        if moved.hand_overs > 0 {
+            let slots = things(moved.hand_overs, "slot");
+            lines.push(format!("{} would become primary of {slots} it holds", names.of(moved.to)));
+        }
+    }
+    lines
+}
+
+fn shares(plan: &Plan, status: &Status, names: &Names) -> Vec<String> {
+    let all = usize::from(status.slot_count);
+    let mut rows = vec![["server", "address", "share now", "then"].map(str::to_owned).to_vec()];
+    rows.extend(plan.shares.iter().map(|share| {
+        let server = status.servers.iter().find(|server| server.id == share.server);
+        vec![
+            names.of(share.server),
+            server.map(|server| plain(&server.address)).unwrap_or_default(),
+            percent(share.before, all),
+            percent(share.after, all),
+        ]
+    }));
+    table(&[Side::Left, Side::Left, Side::Right, Side::Right], &rows)
+}
