@@ -6,7 +6,7 @@
 //! | `servers` | registration, maps, whole histories, secrets |
 //! | `crashes` | kill -9, restarts, torn tails, the log's cut, a disk that takes no more |
 //! | `crowds` | nonsense, slow writers and readers, idle connections |
-//! | `operators` | the verbs |
+//! | `operators`, `document` | the verbs, and what is written about them |
 //! | `rebuilding` | a new folder from what the servers kept |
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@
 mod common;
 mod crashes;
 mod crowds;
+mod document;
 mod operators;
 mod played;
 mod rebuilding;
