@@ -20,3 +20,4 @@ mod play;
 mod random;
 mod registration;
 mod requests;
+mod status;
