@@ -36,6 +36,9 @@ const LINE_END_ROOM: usize = 2;
 /// Connections beyond the limit that servers of the cluster may have: two each way and some in their last moments.
 const RESERVED_COUNT: usize = 256;
 
+/// Bytes of answers that may wait for another server.
+const PEER_QUEUE_LEN_MAX: usize = 1 << 30;
+
 /// A server at work.
 #[derive(Debug)]
 pub struct Running {
@@ -237,6 +240,8 @@ fn net_config(args: &Args, limits: &Limits) -> net::Config {
         idle_timeout: Some(args.idle_timeout_s).filter(|timeout| !timeout.is_zero()),
         request_timeout: args.request_timeout_s,
         write_timeout: args.write_timeout_s,
+        // What a server answers to another is acknowledgements, and statements in parts.
+        queue_len_max: PEER_QUEUE_LEN_MAX,
         ..net::Config::default()
     }
 }

@@ -26,6 +26,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a peer may take nothing of what it is sent, before the connection is given up.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bytes that may wait for a peer. Clients' writes wait long before; what may come together is a batch of each of many
+/// clients, and what is sent again when a connection is new.
+const QUEUE_LEN_MAX: usize = 1 << 30;
+
 /// How the greeting of the dialect `tum` begins. It is said before the server knows that a peer connected.
 const GREETING: &[u8] = b"Connection to KVServer established";
 
@@ -40,6 +44,7 @@ pub(super) fn dial(node: &Arc<Node>, link: Link, address: &str) {
     let config = net::Config {
         line_len_max: message_len_max(&node.limits),
         write_timeout: WRITE_TIMEOUT,
+        queue_len_max: QUEUE_LEN_MAX,
         ..net::Config::default()
     };
     if node.is_ending() {

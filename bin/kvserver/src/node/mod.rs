@@ -34,8 +34,9 @@ mod sync;
 mod threads;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use bitcask::Store;
 use cluster::coordinator::WholeMap;
@@ -51,6 +52,15 @@ use self::machine::{Core, Effects};
 pub(crate) use self::session::ClusterService;
 use self::storage::engine_slot;
 pub(crate) use self::threads::{Start, Threads};
+
+/// Bytes that may wait for a peer before clients' writes wait too: what the network takes in a tenth of a second.
+const BACKLOG_LEN_MAX: usize = 16 << 20;
+
+/// How long a client's writes wait for a peer at most: longer than a peer takes to be removed.
+const BACKLOG_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Between two looks at how far a peer is behind.
+const BACKLOG_LOOK: Duration = Duration::from_millis(1);
 
 /// Looks at the lock before its holder is given the processor.
 const SPIN_COUNT: u32 = 200;
@@ -88,6 +98,8 @@ pub(crate) struct Node {
     ranges: Mutex<Ranges>,
     /// Whether the process is on its way out: nothing is opened any more.
     is_ending: AtomicBool,
+    /// Bytes that wait for the slowest peer, when it was looked at last.
+    backlog_len: AtomicUsize,
 }
 
 /// The key ranges of a map, as clients are told them.
@@ -117,8 +129,13 @@ impl Node {
     fn carry_out(self: &Arc<Self>, effects: Effects) {
         let mut next = Some(effects);
         while let Some(mut effects) = next.take() {
+            let mut backlog_len = 0;
             for sender in effects.senders.drain(..) {
                 sender.flush();
+                backlog_len = backlog_len.max(sender.queued_len());
+            }
+            if backlog_len > BACKLOG_LEN_MAX {
+                self.backlog_len.fetch_max(backlog_len, Ordering::Relaxed);
             }
             for sender in effects.closes.drain(..) {
                 sender.close();
@@ -313,6 +330,18 @@ impl Node {
         drop(core);
         for sender in links.into_values().chain(ecs) {
             sender.close();
+        }
+    }
+
+    /// Waits, before more writes are taken, while a peer is too far behind to be sent them; not for ever, since the
+    /// peer may be on its way out.
+    fn wait_for_room(&self) {
+        let until = Instant::now() + BACKLOG_WAIT_MAX;
+        while self.backlog_len.load(Ordering::Relaxed) > BACKLOG_LEN_MAX && Instant::now() < until {
+            std::thread::sleep(BACKLOG_LOOK);
+            let core = self.lock();
+            let len = core.links.values().map(net::Sender::queued_len).max().unwrap_or(0);
+            self.backlog_len.store(len, Ordering::Relaxed);
         }
     }
 

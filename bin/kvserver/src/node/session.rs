@@ -298,6 +298,9 @@ impl Client {
         let gathered = std::mem::take(&mut self.gathered);
         let is_written = |g: &&Gathered| g.is_write();
         let written: Vec<Token> = gathered.iter().filter(is_written).map(|g| g.token).collect();
+        if !written.is_empty() {
+            self.node.wait_for_room();
+        }
         let batch = Batch::new(self.common.dialect, gathered.len());
         self.node.run(|core| {
             for (index, g) in gathered.into_iter().enumerate() {

@@ -12,7 +12,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -140,6 +140,7 @@ impl Start {
             ends,
             ranges: Mutex::new(Ranges::default()),
             is_ending: AtomicBool::new(false),
+            backlog_len: AtomicUsize::new(0),
         });
         Threads::start(&node, kept, deltas, tickets).map(|threads| (node, threads))
     }
