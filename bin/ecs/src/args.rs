@@ -94,7 +94,7 @@ pub struct Serve {
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = parse_millis)]
     pub grace_ms: Duration,
 
-    /// File with the secret that servers must know: 1 to 256 bytes, a line end does not count
+    /// File whose first line is the secret that servers and ECS share, 1 to 256 bytes
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
 

@@ -129,7 +129,7 @@ impl fmt::Display for Error {
             Self::Secret { path } => {
                 write!(
                     f,
-                    "{} holds no secret: it must be 1 to 256 bytes in one line",
+                    "{} holds no secret: its first line must have 1 to 256 bytes",
                     path.display()
                 )
             }

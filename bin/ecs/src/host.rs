@@ -15,6 +15,7 @@
 //! ends. Left out: taking back what the machine has decided; it begins anew from the folder.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use cluster::coordinator::{
@@ -188,12 +189,12 @@ impl Host {
             let batch = std::mem::take(&mut core.work);
             self.room.notify_all();
             drop(core);
-            let outcome = carry_out(batch, &mut *journal, &mut pushes);
+            let outcome = caught(|| carry_out(batch, &mut *journal, &mut pushes));
             core = self.lock();
             if outcome.is_ok() && journal.is_long() {
                 let snapshot = core.machine.snapshot();
                 drop(core);
-                let outcome = journal.cut(&snapshot);
+                let outcome = caught(|| journal.cut(&snapshot));
                 core = self.lock();
                 self.end_on_error(&mut core, outcome);
             } else {
@@ -216,9 +217,7 @@ impl Host {
     fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(|poisoned| {
             let mut core = poisoned.into_inner();
-            let what = "go on after a panic, which the log tells of";
-            let cause = std::io::Error::other("the deciding machine stopped");
-            self.end_on_error(&mut core, Err(Error::System { what, cause }));
+            self.end_on_error(&mut core, Err(stopped()));
             core
         })
     }
@@ -255,6 +254,16 @@ impl Core {
             self.work.push_back(work);
         }
     }
+}
+
+/// Makes an error of a panic: the thread that carries must never leave without giving the journal back.
+fn caught(work: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(stopped()))
+}
+
+fn stopped() -> Error {
+    let what = "go on after a panic, which the log tells of";
+    Error::System { what, cause: std::io::Error::other("the deciding machine stopped") }
 }
 
 /// Makes the decisions of `batch` durable, then does the rest in its order.

@@ -26,7 +26,8 @@ struct Held {
 impl Journal for Held {
     fn append(&mut self, entries: &[&Entry]) -> Result<(), Error> {
         self.given.send(entries.len()).unwrap();
-        self.told.recv().unwrap()
+        // Where the test tells nothing any more, this is the panic it wants.
+        self.told.recv().expect("the test is silent")
     }
 
     fn is_long(&self) -> bool {
@@ -145,5 +146,18 @@ fn what_cannot_be_made_durable_is_told_to_nobody_and_nothing_follows_it() {
     fixture.host.tick();
     assert!(fixture.given.is_empty(), "nothing is decided any more");
     assert!(has_nothing(&mut first));
+    assert_eq!(fixture.server.stop(PATIENCE), 0);
+}
+
+#[test]
+fn a_panic_while_a_thread_carries_ends_the_program_and_not_only_that_thread() {
+    let Fixture { server, host, given, tell, failed } = start();
+    drop(tell);
+    let fixture = Fixture { server, host, given, tell: unbounded().0, failed };
+    let mut first = fixture.server(1);
+    register(&mut first, 1);
+    assert!(fixture.failed.recv_timeout(PATIENCE).unwrap().to_string().contains("panic"));
+    let mut operator = fixture.line("status\n");
+    assert_eq!(read(&mut operator), "", "who asks now is cut off");
     assert_eq!(fixture.server.stop(PATIENCE), 0);
 }

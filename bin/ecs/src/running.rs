@@ -149,9 +149,6 @@ fn read_secret(path: &std::path::Path) -> Result<Secret, Error> {
     let file = std::fs::File::open(path);
     file.and_then(|file| file.take(SECRET_FILE_LEN_MAX).read_to_end(&mut bytes))
         .map_err(crate::folder::failed(path, "read"))?;
-    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let is_one_line = !line.contains(&b'\n');
-    let secret = is_one_line.then(|| Secret::new(line)).flatten();
-    secret.ok_or_else(|| Error::Secret { path: path.to_owned() })
+    let line = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    Secret::new(line).ok_or_else(|| Error::Secret { path: path.to_owned() })
 }

@@ -200,8 +200,7 @@ impl Coordinator {
     /// Returns how the cluster of this number stands.
     #[must_use]
     pub fn status(&self, now: Time, cluster: u128) -> Status {
-        let servers: Vec<_> =
-            self.map.servers().keys().map(|id| self.server_status(now, *id)).collect();
+        let servers = self.servers_status(now);
         let (slots, is_stopped) = (self.slots_status(), !self.is_half_seen(now));
         Status {
             cluster: format!("{cluster:032x}"),
@@ -277,32 +276,49 @@ impl Coordinator {
         ring
     }
 
-    fn server_status(&self, now: Time, id: ServerId) -> ServerStatus {
-        let known = self.map.servers().get(&id);
-        let heard_at = self.peers.get(id).and_then(|peer| peer.heard_at);
-        let mut status = ServerStatus {
-            id,
-            address: known.map(|known| known.address.clone()).unwrap_or_default(),
-            standing: known.map_or(Standing::Standby, |known| known.standing),
-            is_seen: self.is_seen(now, id),
-            silent_ms: heard_at.map(|heard_at| millis(now.since(heard_at))),
-            has_failed: self.has_failed(id),
-            incarnation: known.map(|known| known.incarnation).unwrap_or_default(),
-            owned: owned(self.map.ring()).get(&id).copied().unwrap_or_default(),
-            primary: 0,
-            backup: 0,
-            learner: 0,
-            bytes: 0,
-        };
+    fn servers_status(&self, now: Time) -> Vec<ServerStatus> {
+        let mut owned = owned(self.map.ring());
+        let mut held = self.held();
+        let servers = self.map.servers().iter().map(|(id, known)| {
+            let heard_at = self.peers.get(*id).and_then(|peer| peer.heard_at);
+            let held = held.remove(id).unwrap_or_default();
+            ServerStatus {
+                id: *id,
+                address: known.address.clone(),
+                standing: known.standing,
+                is_seen: self.is_seen(now, *id),
+                silent_ms: heard_at.map(|heard_at| millis(now.since(heard_at))),
+                has_failed: self.has_failed(*id),
+                incarnation: known.incarnation,
+                owned: owned.remove(id).unwrap_or_default(),
+                primary: held.primary,
+                backup: held.backup,
+                learner: held.learner,
+                bytes: held.bytes,
+            }
+        });
+        servers.collect()
+    }
+
+    /// Returns what each server holds, in one pass over the slots: there may be a thousand servers.
+    fn held(&self) -> BTreeMap<ServerId, Held> {
+        let mut held: BTreeMap<ServerId, Held> = BTreeMap::new();
         for ((_, slot), load) in self.map.slots().zip(self.placing.loads()) {
-            status.primary += usize::from(slot.primary_id() == Some(id));
-            status.backup += usize::from(slot.backups.contains(&id));
-            status.learner += usize::from(slot.learner_id() == Some(id));
-            if slot.is_member(id) {
-                status.bytes = status.bytes.saturating_add(*load);
+            if let Some(primary) = slot.primary_id() {
+                held.entry(primary).or_default().primary += 1;
+            }
+            for backup in &slot.backups {
+                held.entry(*backup).or_default().backup += 1;
+            }
+            if let Some(learner) = slot.learner_id() {
+                held.entry(learner).or_default().learner += 1;
+            }
+            for member in slot.members() {
+                let of_member = held.entry(member).or_default();
+                of_member.bytes = of_member.bytes.saturating_add(*load);
             }
         }
-        status
+        held
     }
 
     fn slots_status(&self) -> SlotsStatus {
@@ -420,6 +436,15 @@ impl Coordinator {
             Standing::Serving | Standing::Away | Standing::Standby | Standing::Leaving => None,
         }
     }
+}
+
+/// What a server holds, while it is counted.
+#[derive(Default)]
+struct Held {
+    primary: usize,
+    backup: usize,
+    learner: usize,
+    bytes: u64,
 }
 
 /// What a server gets, while it is counted.
