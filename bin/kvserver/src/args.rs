@@ -108,6 +108,10 @@ pub struct Args {
     #[arg(long, value_name = "POLICY", default_value = "always", value_parser = parse_sync)]
     pub sync: SyncPolicy,
 
+    /// Folder inside which clients may have backups made [default: anywhere if only this machine can connect, else nowhere]
+    #[arg(long, value_name = "FOLDER")]
+    pub backup_dir: Option<PathBuf>,
+
     /// Replies as these clients expect them: native, toronto or tum
     #[arg(long, value_name = "NAME", default_value = "native", value_parser = parse_dialect)]
     pub dialect: Dialect,

@@ -27,6 +27,9 @@ impl Common {
             let reason = "the path must be absolute: it is a folder on the server's machine".into();
             return Reply::BackupError { path: path.into(), reason };
         }
+        if let Err(reason) = self.about.may_hold_backups(folder) {
+            return Reply::BackupError { path: path.into(), reason: reason.into() };
+        }
         match self.store.backup(folder) {
             Ok(report) => {
                 log::info!("backup of {} bytes made in {}", report.len, folder.display());

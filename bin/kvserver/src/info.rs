@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,9 +23,28 @@ pub(crate) struct About {
     /// What `keyrange` says instead of the address a client reached.
     pub(crate) advertise: Option<SocketAddr>,
     pub(crate) dir: PathBuf,
+    /// Where backups may be made, if that was said.
+    pub(crate) backup_dir: Option<PathBuf>,
     pub(crate) sync: SyncPolicy,
     pub(crate) connection_count_max: usize,
     pub(crate) connections: Arc<Counters>,
+}
+
+impl About {
+    /// Says whether a client may have a backup made in `folder`. Whoever is on this machine may name any; others only what
+    /// the server was told.
+    pub(crate) fn may_hold_backups(&self, folder: &Path) -> Result<(), &'static str> {
+        let is_plain =
+            |folder: &Path| !folder.components().any(|part| part == Component::ParentDir);
+        match &self.backup_dir {
+            Some(root) if folder.starts_with(root) && is_plain(folder) => Ok(()),
+            Some(_) => Err("backups of this server are made inside the folder of its --backup-dir"),
+            None if self.address.ip().is_loopback() => Ok(()),
+            None => Err(
+                "this server can be reached from other machines: it must be started with --backup-dir first",
+            ),
+        }
+    }
 }
 
 /// Returns all figures; `more` are those of a server alone, or of one in a cluster.
@@ -102,4 +121,37 @@ fn resident_len() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about(address: &str, backup_dir: Option<&str>) -> About {
+        About {
+            started_at: Instant::now(),
+            address: address.parse().unwrap(),
+            advertise: None,
+            dir: PathBuf::new(),
+            backup_dir: backup_dir.map(PathBuf::from),
+            sync: SyncPolicy::Always,
+            connection_count_max: 1,
+            connections: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn backups_are_made_where_the_server_was_told_unless_only_this_machine_can_ask() {
+        for (address, backup_dir, folder, is_allowed) in [
+            ("127.0.0.1:1", None, "/anywhere", true),
+            ("192.0.2.1:1", None, "/anywhere", false),
+            ("192.0.2.1:1", Some("/backups"), "/backups/monday", true),
+            ("192.0.2.1:1", Some("/backups"), "/backups/../etc", false),
+            ("192.0.2.1:1", Some("/backups"), "/backups2/monday", false),
+            ("127.0.0.1:1", Some("/backups"), "/anywhere", false),
+        ] {
+            let outcome = about(address, backup_dir).may_hold_backups(Path::new(folder));
+            assert_eq!(outcome.is_ok(), is_allowed, "{address} {backup_dir:?} {folder}");
+        }
+    }
 }

@@ -87,6 +87,7 @@ impl Running {
                 address: listener.address(),
                 advertise: args.advertise,
                 dir: args.dir.clone(),
+                backup_dir: args.backup_dir.clone(),
                 sync: args.sync,
                 connection_count_max: args.max_connections,
                 connections: listener.counters(),
