@@ -73,14 +73,29 @@ impl Store {
     /// # Errors
     /// `NoSlot`, `Full`, `Poisoned`, `Closed`: nothing was done. `Io`.
     pub fn drop_slot(&self, slot: SlotId) -> Result<()> {
+        self.drop_slots(&[slot])
+    }
+
+    /// Drops the slots, each once, as [`drop_slot`](Self::drop_slot) does, in one step.
+    ///
+    /// # Errors
+    /// As [`drop_slot`](Self::drop_slot).
+    pub fn drop_slots(&self, slots: &[SlotId]) -> Result<()> {
         self.inner.health.check()?;
         let mut manifest = self.inner.lock_manifest();
-        let Some(generation) = self.inner.keydir.generation(slot) else {
-            return Err(Error::NoSlot { slot });
+        let living = |slot: &SlotId| {
+            let generation = self.inner.keydir.generation(*slot);
+            generation.map(Edit::SlotDropped).ok_or(Error::NoSlot { slot: *slot })
         };
-        self.edit(&mut manifest, &[Edit::SlotDropped(generation)])?;
-        let dropped = std::mem::take(&mut *self.inner.keydir.lock(slot));
-        self.inner.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(dropped);
+        let edits = slots.iter().map(living).collect::<Result<Vec<_>>>()?;
+        if edits.is_empty() {
+            return Ok(());
+        }
+        self.edit(&mut manifest, &edits)?;
+        for slot in slots {
+            let dropped = std::mem::take(&mut *self.inner.keydir.lock(*slot));
+            self.inner.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(dropped);
+        }
         self.inner.background.wake();
         Ok(())
     }

@@ -217,6 +217,21 @@ fn a_record_that_was_read_is_found_in_memory_until_it_is_no_longer_the_newest() 
 }
 
 #[test]
+fn slots_are_dropped_together_or_not_at_all_r6() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.create_slots(&[slot(1), slot(2)]).unwrap();
+    let missing = store.drop_slots(&[slot(1), slot(3), slot(2)]);
+    assert!(matches!(missing, Err(Error::NoSlot { slot: s }) if s == slot(3)));
+    assert!(store.has_slot(slot(1)) && store.has_slot(slot(2)));
+    store.drop_slots(&[slot(1), slot(2)]).unwrap();
+    store.drop_slots(&[]).unwrap();
+    drop(store);
+    let (store, _) = Store::open(folder.path(), Config::default()).unwrap();
+    assert!(store.has_slot(slot(0)) && !store.has_slot(slot(1)) && !store.has_slot(slot(2)));
+}
+
+#[test]
 fn a_dropped_slot_is_empty_when_it_is_taken_again_r6() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
