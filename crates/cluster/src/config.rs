@@ -38,6 +38,10 @@ pub struct Config {
     pub chunk_len: usize,
     /// Writes of one slot that wait for their commit; more are refused.
     pub pending_count_max: usize,
+    /// Bytes of those writes; more are refused. What is begun below the limit is taken, whatever its length.
+    pub pending_len_max: usize,
+    /// How long a client may be silent in a slot before its last request there is forgotten (R24).
+    pub request_age: Duration,
     /// How long tombstones are kept at least after their commit, for members that come back.
     pub tombstone_age: Duration,
 }
@@ -87,6 +91,9 @@ impl Default for Config {
             transfer_count_max: 64,
             chunk_len: 64 << 10,
             pending_count_max: 16_384,
+            // Four values of the greatest length; all of it may be read at once for a learner.
+            pending_len_max: 64 << 20,
+            request_age: Duration::from_secs(3600),
             tombstone_age: Duration::from_secs(600),
         }
     }

@@ -161,6 +161,8 @@ pub enum Event {
         /// The newest published record's value and lsn; `None`: no value.
         value: Option<(Bytes, Lsn)>,
     },
+    /// The value that [`Action::Read`] asked for is here and cannot be read (R4).
+    ReadFailed(ReadTicket),
     /// The page that [`Action::ReadPage`] asked for.
     PageDone(PageTicket, Page),
     /// A client needs to be remembered no more in a slot (R24).

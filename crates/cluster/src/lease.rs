@@ -22,7 +22,8 @@ use std::time::Duration;
 use crate::types::{Incarnation, ServerId, Time, Version};
 
 /// Grants remembered of one peer: a newer one may be of a map that is still on its way, so the ones before it
-/// are kept while they last. At one beacon each 100 ms and 400 ms of lease no more than this are alive.
+/// are kept while they last. At one beacon each 100 ms and 400 ms of lease few more than half of this are alive; beacons of
+/// changed maps come in between, and then the newest that counts for the present map is kept whatever comes.
 const GRANT_COUNT_MAX: usize = 8;
 
 /// A grant received.
@@ -60,10 +61,14 @@ impl Lease {
         }
     }
 
-    /// Notes a grant that came. A late one never shortens anything.
-    pub(crate) fn hold(&mut self, grant: Grant) {
+    /// Notes a grant that came, where the holder's map is at `at`. A late one never shortens anything, and one of a map that is
+    /// still on its way takes nothing from the map that is here.
+    pub(crate) fn hold(&mut self, grant: Grant, at: Version) {
         if self.grants.len() == GRANT_COUNT_MAX {
-            self.grants.pop_front();
+            let known = self.grants.iter().enumerate().filter(|(_, held)| held.version <= at);
+            let kept = known.max_by_key(|(_, held)| held.sent_at).map(|(index, _)| index);
+            let oldest = usize::from(kept == Some(0));
+            self.grants.remove(oldest);
         }
         self.grants.push_back(grant);
     }
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn a_lease_counts_from_when_the_echoed_beacon_was_sent_r13() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5));
+        lease.hold(grant(ms(1000), 5), Version(5));
         assert!(is_primary(&lease, ms(1399), 5, 5));
         assert!(!is_primary(&lease, ms(1400), 5, 5));
     }
@@ -171,15 +176,15 @@ mod tests {
     #[test]
     fn a_late_grant_shortens_nothing_r12() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5));
-        lease.hold(grant(ms(900), 5));
+        lease.hold(grant(ms(1000), 5), Version(5));
+        lease.hold(grant(ms(900), 5), Version(5));
         assert!(is_primary(&lease, ms(1399), 5, 5));
     }
 
     #[test]
     fn a_grant_counts_only_for_slots_that_both_know_alike_r9() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5));
+        lease.hold(grant(ms(1000), 5), Version(5));
         assert!(!is_primary(&lease, ms(1001), 6, 6), "the slot changed since");
         assert!(is_primary(&lease, ms(1001), 5, 6), "another slot changed since");
         assert!(!is_primary(&lease, ms(1001), 3, 4), "of a map that is not here yet");
@@ -189,11 +194,23 @@ mod tests {
     #[test]
     fn the_grant_before_lasts_while_a_newer_map_is_on_its_way() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5));
-        lease.hold(grant(ms(1100), 6));
+        lease.hold(grant(ms(1000), 5), Version(5));
+        lease.hold(grant(ms(1100), 6), Version(6));
         assert!(is_primary(&lease, ms(1350), 5, 5));
         assert!(!is_primary(&lease, ms(1450), 5, 5));
         assert!(is_primary(&lease, ms(1450), 6, 6));
+    }
+
+    #[test]
+    fn a_holder_that_lags_many_maps_keeps_the_newest_grant_of_its_own() {
+        let mut lease = Lease::default();
+        lease.hold(grant(ms(900), 5), Version(5));
+        lease.hold(grant(ms(1000), 5), Version(5));
+        for later in 1..=2 * GRANT_COUNT_MAX as u64 {
+            lease.hold(grant(ms(1000 + later), 5 + later), Version(5));
+            assert!(is_primary(&lease, ms(1399), 5, 5), "{later} versions behind");
+            assert!(lease.grants.len() <= GRANT_COUNT_MAX);
+        }
     }
 
     #[test]
@@ -201,7 +218,7 @@ mod tests {
         let (one, two) = (ServerId(1), ServerId(2));
         let mut lease = Lease::default();
         let leases = BTreeMap::from([(one, Version(5)), (two, Version(3))]);
-        lease.hold(Grant { leases, ..grant(ms(1000), 5) });
+        lease.hold(Grant { leases, ..grant(ms(1000), 5) }, Version(5));
         let is_read = |changed, backups: &[ServerId]| {
             lease.is_read(ms(1001), LEASE, (Version(changed), Version(5)), backups)
         };

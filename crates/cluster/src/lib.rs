@@ -22,6 +22,7 @@
 #[macro_use]
 mod mutants;
 
+mod awake;
 mod config;
 pub mod coordinator;
 mod event;

@@ -152,6 +152,55 @@ pub enum DeltaError {
     },
     /// It names a slot that this cluster does not have, or a ring cut in another number of slots.
     Shape,
+    /// Its versions and epochs cannot have come from a map.
+    Nonsense,
+}
+
+/// The last version that is believed: a decision each microsecond for eight years.
+const VERSION_MAX: Version = Version(1 << 48);
+
+/// The last epoch that is believed: more does not fit an lsn.
+const EPOCH_MAX: Epoch = Epoch(crate::types::Lsn::EPOCH_MAX);
+
+impl Delta {
+    /// Returns the versions at which what it carries was changed.
+    fn changes(&self) -> impl Iterator<Item = Version> + '_ {
+        let servers = self.servers.iter().map(|(_, server)| server.changed);
+        let slots = self.slots.iter().map(|(_, slot)| slot.changed);
+        servers.chain(slots).chain(self.ring.iter().map(|(changed, _)| *changed))
+    }
+
+    /// Returns whether it can have been cut out of a map: whatever it carries was changed after `from`, and what made the last
+    /// version at `to`.
+    fn is_possible(&self) -> bool {
+        let is_epoch =
+            |(_, slot): &(SlotId, Slot)| slot.term <= slot.epoch && slot.epoch <= EPOCH_MAX;
+        let is_after = |changed| self.from < changed && changed <= self.to;
+        self.to <= VERSION_MAX
+            && self.changes().all(is_after)
+            && self.changes().max().is_none_or(|last| last == self.to)
+            && (self.from <= self.to && (self.from == self.to || self.changes().next().is_some()))
+            && self.slots.iter().all(is_epoch)
+    }
+
+    /// Takes in a delta that begins where this one ends, or before, and leads further; another changes nothing.
+    pub(crate) fn join(&mut self, next: Self) {
+        if next.from > self.to || next.to <= self.to {
+            return;
+        }
+        // What is in both is newer in the later one.
+        let mut servers: BTreeMap<_, _> = std::mem::take(&mut self.servers).into_iter().collect();
+        servers.extend(next.servers);
+        let mut slots: BTreeMap<_, _> = std::mem::take(&mut self.slots).into_iter().collect();
+        slots.extend(next.slots);
+        *self = Self {
+            from: self.from.min(next.from),
+            to: next.to,
+            servers: servers.into_iter().collect(),
+            ring: next.ring.or(self.ring.take()),
+            slots: slots.into_iter().collect(),
+        };
+    }
 }
 
 impl Map {
@@ -252,7 +301,7 @@ impl Map {
     /// Takes a delta; one that leads to where the map is already, or before, changes nothing.
     ///
     /// # Errors
-    /// `Gap` when the map is older than what the delta needs; `Shape` when it does not fit this cluster. Nothing is
+    /// `Gap` when the map is older than what the delta needs; `Shape` and `Nonsense` as [`check`](Self::check). Nothing is
     /// changed then.
     pub fn apply(&mut self, delta: &Delta) -> Result<(), DeltaError> {
         if delta.to <= self.version {
@@ -261,13 +310,7 @@ impl Map {
         if delta.from > self.version {
             return Err(DeltaError::Gap { at: self.version });
         }
-        let is_known = |slot: SlotId| usize::from(slot.index()) < self.slots.len();
-        let is_cut_alike = |ring: &Ring| ring.slot_count() == self.slot_count();
-        if !delta.slots.iter().all(|(slot, _)| is_known(*slot))
-            || !delta.ring.as_ref().is_none_or(|(_, ring)| is_cut_alike(ring))
-        {
-            return Err(DeltaError::Shape);
-        }
+        self.check(delta)?;
         for (id, server) in &delta.servers {
             self.servers.insert(*id, server.clone());
         }
@@ -283,6 +326,28 @@ impl Map {
             self.set_ring(*changed, ring);
         }
         self.version = delta.to;
+        Ok(())
+    }
+
+    /// Checks whether a delta can be one of this cluster's, wherever it begins.
+    ///
+    /// # Errors
+    /// `Shape` when it does not fit this cluster; `Nonsense` when no map can have had it, or it would take a slot's epoch back.
+    pub fn check(&self, delta: &Delta) -> Result<(), DeltaError> {
+        let is_known = |slot: SlotId| usize::from(slot.index()) < self.slots.len();
+        let is_cut_alike = |ring: &Ring| ring.slot_count() == self.slot_count();
+        if !delta.slots.iter().all(|(slot, _)| is_known(*slot))
+            || !delta.ring.as_ref().is_none_or(|(_, ring)| is_cut_alike(ring))
+        {
+            return Err(DeltaError::Shape);
+        }
+        let goes_back = |(id, slot): &(SlotId, Slot)| {
+            let here = self.slot(*id);
+            slot.changed > here.changed && slot.epoch < here.epoch
+        };
+        if !delta.is_possible() || delta.slots.iter().any(goes_back) {
+            return Err(DeltaError::Nonsense);
+        }
         Ok(())
     }
 
@@ -409,6 +474,63 @@ mod tests {
     }
 
     #[test]
+    fn deltas_that_follow_each_other_are_one() {
+        let maps = maps();
+        for from in 0..4 {
+            for (middle, begin) in [(3, 2), (3, 3), (3, 0), (4, 1)] {
+                let mut joined = maps[middle].since(Version(from));
+                joined.join(maps[5].since(Version(begin)));
+                assert_eq!(joined.from, Version(from.min(begin).min(middle as u64)));
+                let mut map = maps[usize::try_from(joined.from.0).unwrap()].clone();
+                map.apply(&joined).unwrap();
+                assert_eq!(map, maps[5], "{from}..{middle} and {begin}..5");
+            }
+        }
+        let first = maps[2].since(Version(1));
+        for other in [maps[4].since(Version(3)), maps[2].since(Version(0))] {
+            let mut joined = first.clone();
+            joined.join(other);
+            assert_eq!(joined, first, "a gap, or nothing new");
+        }
+    }
+
+    #[test]
+    fn what_no_map_can_have_said_is_refused_and_changes_nothing() {
+        let maps = maps();
+        let good = maps[5].since(Version(3));
+        assert_eq!(maps[3].check(&good), Ok(()));
+        let changed = |slot: &Slot| Slot { changed: Version(5), ..slot.clone() };
+        let (id, held) = good.slots[0].clone();
+        let far = Version(VERSION_MAX.0 + 1);
+        for bad in [
+            Delta { to: Version(6), ..good.clone() },
+            Delta { to: Version(4), ..good.clone() },
+            Delta { from: Version(5), ..good.clone() },
+            Delta { from: Version(4), to: Version(6), servers: vec![], slots: vec![], ring: None },
+            Delta {
+                slots: vec![(id, Slot { changed: Version(3), ..held.clone() })],
+                ..good.clone()
+            },
+            Delta { slots: vec![(id, Slot { epoch: Epoch(1), ..changed(&held) })], ..good.clone() },
+            Delta { slots: vec![(id, Slot { term: Epoch(9), ..changed(&held) })], ..good.clone() },
+            Delta {
+                slots: vec![(id, Slot { epoch: Epoch(EPOCH_MAX.0 + 1), ..changed(&held) })],
+                ..good.clone()
+            },
+            Delta {
+                to: far,
+                slots: vec![(id, Slot { changed: far, ..held.clone() })],
+                ..good.clone()
+            },
+        ] {
+            assert_eq!(maps[3].check(&bad), Err(DeltaError::Nonsense), "{bad:?}");
+            let mut map = maps[3].clone();
+            assert!(map.apply(&bad).is_err());
+            assert_eq!(map, maps[3]);
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_the_cluster_s_slots_is_refused_and_changes_nothing() {
         let before = maps()[1].clone();
         let fits = decisions()[1].clone();
@@ -430,6 +552,7 @@ mod tests {
             let life = |id| (id, Incarnation(1));
             let slot_two = Slot {
                 epoch: Epoch(2),
+                changed: Version(6),
                 primary: Some(life(primary)),
                 backups: backups.to_vec(),
                 learner: learner.map(life),

@@ -8,7 +8,7 @@
 //!   opener (primary of the slots it speaks of)             acceptor (backup, learner)
 //!   Hello ───────────────────────────────────────────────▶
 //!   Slot(Open) ──────────────────────────────────────────▶
-//!                               ◀─────────────────────────  Slot(State), the last one with `is_last`
+//!                               ◀─────────────────────────  Slot(State): a part; if not `is_last`, Open asks for the next
 //!   Slot(Prepare …), Slot(Chunk …), Slot(Commit) ────────▶
 //!                               ◀─────────────────────────  Ack: all before this position is durable
 //!   Beacon ──────────────────────────────────────────────▶
@@ -63,6 +63,28 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// Returns about how many bytes it takes in memory.
+    pub(crate) fn byte_len(&self) -> usize {
+        /// What every message takes.
+        const HEAD_LEN: usize = 64;
+        let records: &[Record] = match self {
+            Self::Slot { body: SlotMessage::Prepare { record, .. }, .. } => {
+                std::slice::from_ref(record)
+            }
+            Self::Slot { body: SlotMessage::Chunk { records, .. }, .. } => records,
+            Self::Slot { body: SlotMessage::State(state), .. } => &state.records,
+            Self::Slot { .. }
+            | Self::Hello { .. }
+            | Self::Beacon(_)
+            | Self::Pull { .. }
+            | Self::Push(_)
+            | Self::Ack { .. } => &[],
+        };
+        HEAD_LEN + records.iter().map(Record::byte_len).sum::<usize>()
+    }
+}
+
 /// A message about one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotMessage {
@@ -72,6 +94,8 @@ pub enum SlotMessage {
         commit: Lsn,
         /// Whether the receiver is asked as the slot's learner.
         is_learner: bool,
+        /// Only what is above this: the statement is asked for in parts. Zero at its beginning.
+        above: Lsn,
     },
     /// A record that is not committed yet, or was not when it was queued.
     Prepare {
@@ -95,12 +119,14 @@ pub enum SlotMessage {
         commit: Lsn,
         /// The slot's tombstone floor (R5): not above the commit point.
         floor: Lsn,
+        /// Requests below this are forgotten: their clients have been silent for too long (R24).
+        request_floor: Lsn,
         /// Whether the receiver may serve reads in this epoch, once it holds a read lease.
         has_reads: bool,
     },
     /// To a backup that is about to be removed: stop serving reads (R21).
     StopReads,
-    /// From the acceptor: what it holds above the lower of both commit points.
+    /// From the acceptor: a part of what it holds above the lower of both commit points.
     State(State),
     /// From the acceptor: reads have stopped and will not begin again in this epoch.
     ReadsStopped,
@@ -123,7 +149,7 @@ pub struct State {
     pub is_empty: bool,
     /// The records.
     pub records: Vec<Record>,
-    /// Whether the statement ends here.
+    /// Whether the statement ends here. If not, the next part begins above the last record of this one.
     pub is_last: bool,
 }
 
@@ -218,6 +244,13 @@ pub enum Change {
         epoch: Epoch,
         /// The backup.
         to: ServerId,
+    },
+    /// From a member: it cannot read all of its copy; take it out of the members if there are others (R4).
+    Resign {
+        /// The slot.
+        slot: SlotId,
+        /// Its epoch, as the asker knows it.
+        epoch: Epoch,
     },
     /// The asker's disk failed: take it out of all members it can be taken out of.
     Fail,

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::lease::Lease;
 use crate::message::Message;
 use crate::storage::Position;
-use crate::types::{Lsn, Number, Session, SlotId, Time, Version};
+use crate::types::{Epoch, Incarnation, Lsn, Number, Session, SlotId, Time, Version};
 
 /// Messages that wait for a newer map on one session, at most; then the session is closed and begins again.
 pub(crate) const BLOCKED_COUNT_MAX: usize = 65_536;
+/// Bytes of those messages at most, about: four values of the greatest length.
+pub(crate) const BLOCKED_LEN_MAX: usize = 64 << 20;
 
 /// Another server.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub(crate) struct Peer {
     pub(crate) connect_at: Time,
     /// When a beacon was sent last.
     pub(crate) beacon_at: Option<Time>,
+    /// One is to be sent before its time: the map changed.
+    pub(crate) owes_news: bool,
     /// The newest version of the map that it is known to have.
     pub(crate) version: Version,
     /// When it was asked last for a newer map.
@@ -41,6 +45,8 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 pub(crate) struct Outward {
     pub(crate) session: Session,
+    /// Which life of the peer the map had when it was opened, and where.
+    pub(crate) to: (Incarnation, String),
     pub(crate) is_connected: bool,
     /// Messages sent.
     pub(crate) sent: u64,
@@ -83,12 +89,47 @@ pub(crate) struct Inward {
     /// Positions to acknowledge, each with what must be durable first.
     pub(crate) owed: VecDeque<(u64, Position)>,
     /// Messages that wait for a newer map, with their positions.
-    pub(crate) blocked: VecDeque<(u64, Message)>,
+    blocked: VecDeque<(u64, Message)>,
+    /// Their bytes.
+    blocked_len: usize,
 }
 
 impl Inward {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session, received: 0, owed: VecDeque::new(), blocked: VecDeque::new() }
+        let (owed, blocked) = (VecDeque::new(), VecDeque::new());
+        Self { session, received: 0, owed, blocked, blocked_len: 0 }
+    }
+
+    /// Lets a message wait behind the others. Returns whether there was room.
+    pub(crate) fn block(&mut self, position: u64, message: Message) -> bool {
+        let len = message.byte_len();
+        let has_room = self.blocked.len() < BLOCKED_COUNT_MAX
+            && (self.blocked.is_empty() || self.blocked_len.saturating_add(len) <= BLOCKED_LEN_MAX);
+        if has_room {
+            self.blocked_len += len;
+            self.blocked.push_back((position, message));
+        }
+        has_room
+    }
+
+    /// Takes out the first message that waits, with its position, if `may_go` says so of its slot and epoch.
+    pub(crate) fn unblock(
+        &mut self,
+        may_go: impl Fn(SlotId, Epoch) -> bool,
+    ) -> Option<(u64, Message)> {
+        if let Some((_, Message::Slot { slot, epoch, .. })) = self.blocked.front()
+            && !may_go(*slot, *epoch)
+        {
+            return None;
+        }
+        let first = self.blocked.pop_front()?;
+        self.blocked_len -= first.1.byte_len();
+        Some(first)
+    }
+
+    /// Returns whether messages wait.
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.blocked.is_empty()
     }
 
     /// Notes that a position is to be acknowledged when everything appended so far is durable.
@@ -114,9 +155,10 @@ impl Inward {
 }
 
 impl Outward {
-    pub(crate) fn new(session: Session) -> Self {
+    pub(crate) fn new(session: Session, to: (Incarnation, String)) -> Self {
         Self {
             session,
+            to,
             is_connected: false,
             sent: 0,
             slot_sent: 0,
@@ -146,6 +188,8 @@ impl Outward {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::SlotMessage;
+    use crate::types::{Bytes, Record};
 
     #[test]
     fn a_position_is_acknowledged_when_all_appended_before_it_is_durable() {
@@ -159,11 +203,44 @@ mod tests {
         assert_eq!(inward.due(Position(25)), Some(3));
     }
 
+    fn waiting(value_len: usize) -> Message {
+        let value = Some(vec![0; value_len].into());
+        let (key, request) = (Bytes::from(*b"k"), None);
+        let record = Record { lsn: Lsn(1), key, value, expires_at_ms: None, request };
+        let body = SlotMessage::Prepare { commit: None, record };
+        Message::Slot { slot: SlotId::new(1).unwrap(), epoch: Epoch(2), body }
+    }
+
+    #[test]
+    fn messages_wait_up_to_their_count_and_not_one_past() {
+        let mut inward = Inward::new(Session::default());
+        for position in 0..BLOCKED_COUNT_MAX as u64 {
+            assert!(inward.block(position, waiting(0)));
+        }
+        assert!(!inward.block(0, waiting(0)));
+    }
+
+    #[test]
+    fn messages_wait_up_to_their_bytes_and_not_one_past() {
+        let mut inward = Inward::new(Session::default());
+        let head_len = waiting(0).byte_len();
+        assert!(inward.block(1, waiting(BLOCKED_LEN_MAX / 2 - head_len)));
+        assert!(!inward.block(2, waiting(BLOCKED_LEN_MAX / 2 - head_len + 1)));
+        assert!(inward.block(2, waiting(BLOCKED_LEN_MAX / 2 - head_len)));
+        assert!(!inward.block(3, waiting(0)));
+        assert_eq!(inward.unblock(|_, _| false), None);
+        assert_eq!(inward.unblock(|_, epoch| epoch == Epoch(2)).map(|(at, _)| at), Some(1));
+        assert!(inward.block(3, waiting(0)), "what went makes room");
+        let mut inward = Inward::new(Session::default());
+        assert!(inward.block(1, waiting(BLOCKED_LEN_MAX)), "one alone may always wait");
+        assert!(!inward.block(2, waiting(0)));
+    }
+
     #[test]
     fn a_mark_is_reached_by_the_acknowledgement_of_the_message_before_it() {
         let slot = SlotId::new(1).unwrap();
         let mark = Mark { slot, life: 1, meaning: Meaning::Chunk };
-        let mut outward = Outward::new(Session::default());
+        let mut outward = Outward::new(Session::default(), Default::default());
         (outward.sent, outward.slot_sent) = (3, 3);
         assert!(!outward.mark(mark));
         (outward.sent, outward.slot_sent) = (5, 4);

@@ -13,9 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{OpId, Reply};
-use crate::message::{Change, State};
+use crate::message::Change;
 use crate::pending::Pending;
-use crate::types::{Epoch, Lsn, Number, Record, ServerId, SlotId, Time};
+use crate::types::{Bytes, Epoch, Lsn, Number, Request, ServerId, SlotId, Time};
 
 /// A slot on this server.
 #[derive(Debug)]
@@ -37,6 +37,12 @@ pub(crate) struct Replica {
     pub(crate) held: Lsn,
     /// The slot exists in the storage.
     pub(crate) is_stored: bool,
+    /// Requests below this are forgotten (R24), as far as was told in this life.
+    pub(crate) request_floor: Lsn,
+    /// Something of it was found that cannot be read: this copy is to be given up, and made anew (R4).
+    pub(crate) is_damaged: bool,
+    /// Not to be asked to resign before this time.
+    pub(crate) resign_at: Time,
     pub(crate) pending: Pending,
 }
 
@@ -78,6 +84,8 @@ pub(crate) struct Primary {
     pub(crate) ask: Option<Asked>,
     /// What the tombstone floor becomes when another age has passed (R5).
     pub(crate) next_floor: Lsn,
+    /// What the request floor becomes when another age has passed (R24).
+    pub(crate) next_request_floor: Lsn,
     /// No new move before this time: one was refused, or given up.
     pub(crate) quiet_until: Time,
     /// The surplus backup that is being let go (R21).
@@ -133,8 +141,8 @@ pub(crate) struct Follower {
     pub(crate) knows_level: bool,
     /// It may be told commit points: a member always once it is live, a learner when it is level.
     pub(crate) is_level: bool,
-    /// Commits wait for it though it is only a learner (R22).
-    pub(crate) is_counted: bool,
+    /// Since when commits wait for it though it is only a learner (R22).
+    pub(crate) counted_at: Option<Time>,
     /// It was told to stop serving reads (R21).
     pub(crate) was_stopped: bool,
     /// It said that it stopped serving reads (R21).
@@ -149,11 +157,22 @@ pub(crate) enum Stage {
     /// No session, or not asked yet.
     Away,
     /// Asked for what it holds; what it stated so far.
-    Stating { records: Vec<Record> },
+    Stating { stated: Statement },
     /// It stated everything; waits for the other members' statements (R18).
-    Stated { state: State },
+    Stated { stated: Statement },
     /// It gets every prepare.
     Live { walk: Walk },
+}
+
+/// What is kept of a follower's statement: what it holds above its commit point, without values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statement {
+    pub(crate) commit: Lsn,
+    pub(crate) held: Lsn,
+    pub(crate) is_empty: bool,
+    /// Up to where it was stated.
+    pub(crate) upto: Lsn,
+    pub(crate) records: BTreeMap<(Lsn, Bytes), Option<Request>>,
 }
 
 /// How far the committed records are that a learner lacks.
@@ -181,7 +200,7 @@ impl Follower {
             told_reads: false,
             is_level: false,
             knows_level: false,
-            is_counted: false,
+            counted_at: None,
             was_stopped: false,
             has_stopped_reads: false,
             noted: BTreeSet::new(),
@@ -195,7 +214,7 @@ impl Follower {
 
     /// Returns whether a commit must wait for its acknowledgement.
     pub(crate) fn counts(&self) -> bool {
-        !self.is_learner || self.is_counted
+        !self.is_learner || self.counted_at.is_some()
     }
 
     /// Returns whether it has everything that was committed when its transfer began, durably.
@@ -205,8 +224,8 @@ impl Follower {
 
     /// Forgets what was of a session that is over. What it acknowledged it still has, but a new session states it anew.
     pub(crate) fn reset(&mut self, life: u64) {
-        let (is_counted, is_learner) = (self.is_counted, self.is_learner);
-        *self = Self { is_counted, life, ..Self::new(is_learner, self.listed_at) };
+        let (counted_at, is_learner) = (self.counted_at, self.is_learner);
+        *self = Self { counted_at, life, ..Self::new(is_learner, self.listed_at) };
     }
 }
 
@@ -222,6 +241,9 @@ impl Replica {
             commit: Lsn(0),
             held: Lsn(0),
             is_stored: false,
+            request_floor: Lsn(0),
+            is_damaged: false,
+            resign_at: Time(0),
             pending: Pending::default(),
         }
     }

@@ -8,7 +8,11 @@
 //!
 //! Calls return at once; a sync's end and a failure of the disk are told to the machine as events. An append
 //! whose write fails later poisons the storage (R3); nothing is told durable after that. Reading pending records and
-//! pages may touch the disk; machines do it at epoch changes only, bulk pages are asked for by an action.
+//! pages may touch the disk; machines do it at epoch changes only, bulk pages are asked for by an action. What is durable on
+//! return costs a sync: such calls take many slots at once.
+//!
+//! A record that is here and cannot be read is **never** left out in silence (R4): [`Storage::read`] and
+//! [`Storage::read_pending`] give nothing where memory knows of a record, and a page says so. The machine then gives its copy up.
 
 use crate::message::RequestEntry;
 use crate::types::{Lsn, Record, SlotId};
@@ -33,6 +37,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Where to go on: every published record up to here has been seen. `None`: there are no more.
     pub next: Option<Lsn>,
+    /// Whether records that belong here could not be read: the page lacks them.
+    pub has_unreadable: bool,
 }
 
 /// Why an append was refused; nothing was done.
@@ -48,10 +54,12 @@ pub enum Refused {
 pub trait Storage {
     /// Returns the slots that are here.
     fn slots(&self) -> Vec<SlotId>;
-    /// Makes sure that the slot is here, with commit point zero and nothing in it if it is new. Durable on return.
-    fn create(&mut self, slot: SlotId);
-    /// Drops the slot with everything in it (R6). Durable on return.
-    fn drop_slot(&mut self, slot: SlotId);
+    /// Makes sure that the slots are here, with commit point zero and nothing in them if they are new. Durable on return.
+    fn create(&mut self, slots: &[SlotId]);
+    /// Drops the slots that are here with everything in them (R6). Durable on return.
+    fn drop_slots(&mut self, slots: &[SlotId]);
+    /// Returns whether nothing of the slot is here: no record, no tombstone, no request, pending or published.
+    fn is_empty(&self, slot: SlotId) -> bool;
 
     /// Returns the commit point that was kept.
     fn commit_point(&self, slot: SlotId) -> Lsn;
@@ -62,8 +70,11 @@ pub trait Storage {
     fn keep_commit_point(&mut self, slot: SlotId);
     /// Returns the lsn below which tombstones may be gone (R5). None above the commit point that is kept for certain is.
     fn tombstone_floor(&self, slot: SlotId) -> Lsn;
-    /// Raises the tombstone floor. Nothing below it may still be pending or to come.
-    fn set_tombstone_floor(&mut self, slot: SlotId, floor: Lsn);
+    /// Raises the tombstone floors of slots that are here. Nothing below may still be pending or to come. Durable on return.
+    fn raise_tombstone_floors(&mut self, floors: &[(SlotId, Lsn)]);
+    /// Forgets the requests below these lsns, of clients that are silent since (R24), in slots that are here. Durable on
+    /// return; a floor that is not above the present one changes nothing and costs nothing.
+    fn raise_request_floors(&mut self, floors: &[(SlotId, Lsn)]);
 
     /// Appends a record to the slot's log. It is pending until it is published. A record with a key already pending
     /// or published at this very lsn is not appended again.
@@ -80,12 +91,12 @@ pub trait Storage {
     /// Returns the pending records, without their values, in lsn order: lsn, key, whether it is a tombstone, its
     /// request id.
     fn pending(&self, slot: SlotId) -> Vec<PendingInfo>;
-    /// Returns a pending record.
+    /// Returns a pending record; `None` when it is not here, or cannot be read.
     fn read_pending(&self, slot: SlotId, lsn: Lsn, key: &[u8]) -> Option<Record>;
 
     /// Returns what memory knows of the newest published record of a key.
     fn newest(&self, slot: SlotId, key: &[u8]) -> Option<Entry>;
-    /// Returns the newest published record of a key, a tombstone too.
+    /// Returns the newest published record of a key, a tombstone too; `None` when there is none, or it cannot be read.
     fn read(&self, slot: SlotId, key: &[u8]) -> Option<Record>;
     /// Returns published records above an lsn, in lsn order, about `len_max` bytes of them.
     fn page(&self, slot: SlotId, above: Lsn, len_max: usize) -> Page;
@@ -107,4 +118,6 @@ pub struct PendingInfo {
     pub is_live: bool,
     /// Its request id.
     pub request: Option<bitcask::Request>,
+    /// Bytes of the whole record, about.
+    pub record_len: usize,
 }

@@ -113,12 +113,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// About the bytes of a record beside its key and value: lsn, lengths, request id.
+    pub(crate) const HEAD_LEN: usize = 48;
+
     /// Returns about how many bytes it takes in memory and on the wire.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        /// Lsn, lengths, request id.
-        const HEAD_LEN: usize = 48;
-        HEAD_LEN + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
+        Self::HEAD_LEN + self.key.len() + self.value.as_ref().map_or(0, |value| value.len())
     }
 
     /// Returns whether it carries a request id and nothing else.

@@ -80,6 +80,12 @@ impl Lost {
         let mut map = Map::new(16, 3);
         let mut delta = self.newest.delta.clone();
         delta.to = Version(delta.to.0 - 1);
+        let servers = delta.servers.iter_mut().map(|(_, server)| &mut server.changed);
+        let slots = delta.slots.iter_mut().map(|(_, slot)| &mut slot.changed);
+        let ring = delta.ring.iter_mut().map(|(changed, _)| changed);
+        for changed in servers.chain(slots).chain(ring) {
+            *changed = delta.to.min(*changed);
+        }
         map.apply(&delta).unwrap();
         WholeMap { delta: map.since(Version(0)), ..self.newest.clone() }
     }

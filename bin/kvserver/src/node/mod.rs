@@ -38,7 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use bitcask::Store;
+use bitcask::{Error, Store};
 use cluster::coordinator::WholeMap;
 use cluster::lines::Secret;
 use cluster::{Bytes, Event, Link, ReadTicket, Role, ServerId, SlotId, Standing, StopReason};
@@ -189,6 +189,10 @@ impl Node {
             for (ticket, found) in found {
                 match found {
                     Ok(value) => core.step(Event::ReadDone { ticket, value }),
+                    Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => {
+                        log::error!("slot {}: a read failed: {error}", ticket.slot.index());
+                        core.step(Event::ReadFailed(ticket));
+                    }
                     Err(error) => failed.extend(core.take_op(ticket.op).map(|op| (op, error))),
                 }
             }

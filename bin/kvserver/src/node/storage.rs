@@ -63,6 +63,11 @@ pub(super) fn engine_slot(slot: SlotId) -> bitcask::SlotId {
     id
 }
 
+/// Returns floors as the engine takes them.
+fn engine_floors(floors: &[(SlotId, Lsn)]) -> Vec<(bitcask::SlotId, Lsn)> {
+    floors.iter().map(|(slot, floor)| (engine_slot(*slot), *floor)).collect()
+}
+
 /// Returns a record of the engine as the machine has it.
 fn record(from: bitcask::Record) -> Record {
     let bitcask::Record { key, lsn, value, expires_at_ms, request } = from;
@@ -169,15 +174,24 @@ impl Storage for NodeStorage {
         all.filter(|slot| self.store.has_slot(engine_slot(*slot))).collect()
     }
 
-    fn create(&mut self, slot: SlotId) {
-        self.demand(self.store.create_copies(&[engine_slot(slot)]));
+    fn create(&mut self, slots: &[SlotId]) {
+        let slots: Vec<_> = slots.iter().copied().map(engine_slot).collect();
+        self.demand(self.store.create_copies(&slots));
     }
 
-    fn drop_slot(&mut self, slot: SlotId) {
+    fn drop_slots(&mut self, slots: &[SlotId]) {
         self.flush();
-        if self.store.has_slot(engine_slot(slot)) {
-            self.demand(self.store.drop_slot(engine_slot(slot)));
-        }
+        let slots = slots.iter().copied().map(engine_slot);
+        let here: Vec<_> = slots.filter(|slot| self.store.has_slot(*slot)).collect();
+        self.demand(self.store.drop_slots(&here));
+    }
+
+    fn is_empty(&self, slot: SlotId) -> bool {
+        self.flush();
+        self.store.slot_stats(engine_slot(slot)).is_none_or(|stats| {
+            let keys = stats.key_count + stats.tombstone_count;
+            keys + stats.pending_count + stats.request_count == 0
+        })
     }
 
     fn commit_point(&self, slot: SlotId) -> Lsn {
@@ -200,9 +214,14 @@ impl Storage for NodeStorage {
         stats.map(|stats| stats.tombstone_floor).unwrap_or_default()
     }
 
-    fn set_tombstone_floor(&mut self, slot: SlotId, floor: Lsn) {
+    fn raise_tombstone_floors(&mut self, floors: &[(SlotId, Lsn)]) {
         self.flush();
-        self.demand(self.store.set_tombstone_floors(&[(engine_slot(slot), floor)]));
+        self.demand(self.store.set_tombstone_floors(&engine_floors(floors)));
+    }
+
+    fn raise_request_floors(&mut self, floors: &[(SlotId, Lsn)]) {
+        self.flush();
+        self.demand(self.store.set_request_floors(&engine_floors(floors)));
     }
 
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
@@ -248,6 +267,7 @@ impl Storage for NodeStorage {
             key: info.key.into(),
             is_live: !info.is_tombstone && !info.is_request_only,
             request: info.request,
+            record_len: usize::try_from(info.record_len).unwrap_or(usize::MAX),
         };
         self.store.pending(engine_slot(slot)).into_iter().map(info).collect()
     }
@@ -305,11 +325,13 @@ pub(super) fn page(store: &Store, slot: SlotId, above: Lsn, len_max: usize) -> P
             for error in &page.unreadable {
                 log::error!("slot {}: a record cannot be read: {error}", slot.index());
             }
-            Page { records: page.records.into_iter().map(record).collect(), next: page.next }
+            let has_unreadable = !page.unreadable.is_empty();
+            let records = page.records.into_iter().map(record).collect();
+            Page { records, next: page.next, has_unreadable }
         }
         Err(error) => {
             log::error!("slot {} cannot be read: {error}", slot.index());
-            Page::default()
+            Page { has_unreadable: true, ..Page::default() }
         }
     }
 }

@@ -11,7 +11,8 @@
 //!
 //! What was taken out comes back as a learner, by the normal way to the ideal members.
 //!
-//! A server that is not on the ring joins it when it registers, unless it waits to be asked (`--standby`) or is leaving. One
+//! A server that is not on the ring joins it when it registers, unless it waits to be asked (`--standby`) or is leaving and
+//! still holds something. One that had left with all it held, and is started again, is a server like a new one. One
 //! that was taken off because it was away joins whatever it was started with: it had been asked before. The first server
 //! on the ring becomes primary of every slot: nothing was ever stored there.
 
@@ -77,6 +78,8 @@ impl Coordinator {
         let is_same = known.is_some_and(|known| known.life == said.life);
         let before = known.map_or(Incarnation(0), |known| known.incarnation);
         let standing = known.map(|known| known.standing);
+        let has_left = standing == Some(Standing::Leaving) && !is_same && !self.holds(said.server);
+        let standing = if has_left { Some(Standing::Standby) } else { standing };
         let mut draft = Draft::new(&self.map);
         let server = Server {
             address: said.address.clone(),
@@ -97,6 +100,11 @@ impl Coordinator {
         }
         let completeness = if said.is_complete { "complete" } else { "incomplete" };
         draft.finish(&format!("{} registered, {completeness}, as life {}", life.0, life.1))
+    }
+
+    /// Returns whether a server holds a slot, or held one last that nobody holds now.
+    fn holds(&self, server: ServerId) -> bool {
+        self.map.slots().any(|(_, slot)| slot.is_holder(server) || slot.former.contains(&server))
     }
 
     /// Says what becomes of the slots of a server whose life before is over.

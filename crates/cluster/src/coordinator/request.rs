@@ -9,6 +9,7 @@
 //! | remove | the primary | the backup is no member |
 //! | promote | the primary | the learner, if it is still that life, is a backup |
 //! | hand over | the primary | the backup is primary in a new term, the asker its backup |
+//! | resign | a member | it is no member, if another member is seen |
 //! | fail | anybody, for itself | it is taken out of every slot that has another member, which is seen |
 //! | leave | anybody, for itself | it is off the ring, if somebody else is on it |
 //!
@@ -105,12 +106,12 @@ impl Coordinator {
             self.fail(now, asker.0, &mut draft);
         }
         for change in &request.changes {
-            self.judge(asker, *change, &mut draft);
+            self.judge(now, asker, *change, &mut draft);
         }
         draft.finish(&format!("{} asked", asker.0))
     }
 
-    fn judge(&self, asker: Life, change: Change, draft: &mut Draft<'_>) {
+    fn judge(&self, now: Time, asker: Life, change: Change, draft: &mut Draft<'_>) {
         match change {
             Change::Depose { slot, epoch } => self.depose(asker, (slot, epoch), draft),
             Change::Remove { slot, epoch, member } => {
@@ -130,6 +131,7 @@ impl Coordinator {
                 let next = self.life(to).and_then(|to| members::hand_over(at, asker, to));
                 draft.set_slot(slot, "handed over", next);
             }
+            Change::Resign { slot, epoch } => self.resign(now, asker.0, (slot, epoch), draft),
             // It came first: no other change is worth more.
             Change::Fail => {}
             Change::Leave => {
@@ -151,13 +153,29 @@ impl Coordinator {
     /// Takes a server with a broken disk out of all that others hold too.
     fn fail(&self, now: Time, server: ServerId, draft: &mut Draft<'_>) {
         for (id, slot) in self.map.slots().filter(|(_, slot)| slot.is_holder(server)) {
-            let heir = self.heir(now, id, slot);
-            // Not while the others are away: they may never come back, and this copy can be read still.
-            let has_others = slot.members().any(|m| m != server && self.is_seen(now, m));
-            if has_others {
-                draft.set_slot(id, "failed", members::take_out(slot, server, heir));
-            }
+            draft.set_slot(id, "failed", self.without(now, server, (id, slot)));
         }
+    }
+
+    /// Takes a server out of a slot of which it cannot read all (R4). It is asked back as a learner, which begins anew.
+    fn resign(
+        &self,
+        now: Time,
+        server: ServerId,
+        (id, epoch): (SlotId, Epoch),
+        draft: &mut Draft<'_>,
+    ) {
+        let Some(slot) = at_epoch(draft, id, epoch) else { return };
+        let next = self.without(now, server, (id, slot)).filter(|_| slot.is_member(server));
+        draft.set_slot(id, "resigned", next);
+    }
+
+    /// Returns a slot without a server that another member can stand in for.
+    fn without(&self, now: Time, server: ServerId, (id, slot): (SlotId, &Slot)) -> Option<Slot> {
+        // Not while the others are away: they may never come back, and this copy can be read still.
+        let has_others = slot.members().any(|m| m != server && self.is_seen(now, m));
+        let heir = self.heir(now, id, slot);
+        has_others.then(|| members::take_out(slot, server, heir)).flatten()
     }
 }
 

@@ -44,6 +44,7 @@ fn write_change(out: &mut Vec<u8>, change: Change) {
             (b"promote:", slot, epoch, Some((server, Some(life))))
         }
         Change::HandOver { slot, epoch, to } => (b"hand_over:", slot, epoch, Some((to, None))),
+        Change::Resign { slot, epoch } => (b"resign:", slot, epoch, None),
         Change::Fail => return out.extend_from_slice(b"fail"),
         Change::Leave => return out.extend_from_slice(b"leave"),
     };
@@ -134,6 +135,7 @@ fn read_change(words: &mut Words<'_>) -> Result<Change, LineError> {
             let (slot, epoch) = place(words)?;
             Ok(Change::HandOver { slot, epoch, to: who(words)? })
         }
+        b"resign" => place(words).map(|(slot, epoch)| Change::Resign { slot, epoch }),
         b"fail" => Ok(Change::Fail),
         b"leave" => Ok(Change::Leave),
         b"" => Err(before.error(Fault::Missing, "change")),

@@ -15,8 +15,8 @@ pub const ADDRESS_LEN_MAX: usize = 272;
 /// Most servers in a beacon's list of leases: there cannot be more servers on a ring than slots.
 pub const LEASE_COUNT_MAX: usize = 4096;
 
-/// Most records in one chunk or one part of a statement. The largest is a slot's whole table of clients, which goes in one
-/// chunk: 4,096 slots with so many clients each in an hour are a thousand million.
+/// Most records in one chunk or one part of a statement: with nothing in them but a request id they have three quarters of
+/// [`RECORDS_LEN_MAX`].
 pub const RECORD_COUNT_MAX: usize = 262_144;
 
 /// Bytes, as [`Record::byte_len`](crate::Record::byte_len) counts them, of all records but the last of a chunk or one part of a

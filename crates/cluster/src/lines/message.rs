@@ -54,8 +54,9 @@ fn write_slot(out: &mut Vec<u8>, slot: SlotId, epoch: Epoch, body: &SlotMessage)
             }
             record::write(out, record);
         }
-        SlotMessage::Open { commit, is_learner } => {
+        SlotMessage::Open { commit, is_learner, above } => {
             text::lsn(out, *commit);
+            text::lsn(out, *above);
             text::flags(out, [("learner", *is_learner)]);
         }
         SlotMessage::Chunk { records: all, upto } => {
@@ -63,9 +64,10 @@ fn write_slot(out: &mut Vec<u8>, slot: SlotId, epoch: Epoch, body: &SlotMessage)
             text::count(out, all.len());
             records = all;
         }
-        SlotMessage::Commit { commit, floor, has_reads } => {
+        SlotMessage::Commit { commit, floor, request_floor, has_reads } => {
             text::lsn(out, *commit);
             text::lsn(out, *floor);
+            text::lsn(out, *request_floor);
             text::flags(out, [("reads", *has_reads)]);
         }
         SlotMessage::State(state) => {
@@ -169,8 +171,9 @@ fn slot(words: &mut Words<'_>) -> Result<(SlotId, Epoch), LineError> {
 
 fn read_open(words: &mut Words<'_>) -> Result<(SlotMessage, usize), LineError> {
     let commit = words.lsn("commit point")?;
+    let above = words.lsn("lsn")?;
     let [is_learner] = words.flags("mark", ["learner"])?;
-    Ok((SlotMessage::Open { commit, is_learner }, 0))
+    Ok((SlotMessage::Open { commit, is_learner, above }, 0))
 }
 
 fn read_chunk(words: &mut Words<'_>) -> Result<(SlotMessage, usize), LineError> {
@@ -182,8 +185,9 @@ fn read_chunk(words: &mut Words<'_>) -> Result<(SlotMessage, usize), LineError> 
 fn read_commit(words: &mut Words<'_>) -> Result<(SlotMessage, usize), LineError> {
     let commit = words.lsn("commit point")?;
     let floor = words.lsn("tombstone floor")?;
+    let request_floor = words.lsn("request floor")?;
     let [has_reads] = words.flags("mark", ["reads"])?;
-    Ok((SlotMessage::Commit { commit, floor, has_reads }, 0))
+    Ok((SlotMessage::Commit { commit, floor, request_floor, has_reads }, 0))
 }
 
 fn read_state(words: &mut Words<'_>) -> Result<(SlotMessage, usize), LineError> {

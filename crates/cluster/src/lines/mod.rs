@@ -21,11 +21,11 @@
 //! | `beacon <sent_at> <echo> <marks> <version> <leases>` | `lease`, `reads`, `full` | `Beacon` |
 //! | `pull <version>` | | `Pull` |
 //! | `push <json>` | | `Push` |
-//! | `open <slot> <epoch> <commit> <marks>` | `learner` | `Open` |
+//! | `open <slot> <epoch> <commit> <above> <marks>` | `learner` | `Open` |
 //! | `prepare <slot> <epoch> <commit> <record>` | | `Prepare`; the commit point may be `-` |
 //! | `chunk <slot> <epoch> <upto> <count>`, then `count` lines `record <record>` | | `Chunk` |
 //! | `fresh <slot> <epoch>` | | `Fresh` |
-//! | `commit <slot> <epoch> <commit> <floor> <marks>` | `reads` | `Commit` |
+//! | `commit <slot> <epoch> <commit> <floor> <requests> <marks>` | `reads` | `Commit` |
 //! | `stop_reads <slot> <epoch>` | | `StopReads` |
 //! | `state <slot> <epoch> <commit> <held> <marks> <count>`, then `count` lines `record <record>` | `empty`, `last` | `State` |
 //! | `reads_stopped <slot> <epoch>` | | `ReadsStopped` |
@@ -46,7 +46,7 @@
 //! | `request <server> <incarnation> <number> <version> <changes> <loads>` | | `Request` |
 //!
 //! A change is `depose:<slot>:<epoch>`, `remove:<slot>:<epoch>:<server>`, `promote:<slot>:<epoch>:<server>:<incarnation>`,
-//! `hand_over:<slot>:<epoch>:<server>`, `fail` or `leave`; a load is `<slot>:<bytes>`.
+//! `hand_over:<slot>:<epoch>:<server>`, `resign:<slot>:<epoch>`, `fail` or `leave`; a load is `<slot>:<bytes>`.
 //!
 //! | from the coordinator | [`FromEcs`](crate::FromEcs) |
 //! |---|---|

@@ -60,9 +60,6 @@ impl Server {
         key: Bytes,
         cx: &mut Cx<'_>,
     ) -> Result<Option<Reply>, Refusal> {
-        if self.has_failed {
-            return Err(Refusal::Failed);
-        }
         let Some(replica) = self.replica(slot) else { return Err(Refusal::NotResponsible) };
         let is_dirty = replica.pending.is_dirty(&key);
         if replica.holder().is_some() && is_dirty && !mutant!("dirty read at a backup") {
@@ -100,6 +97,17 @@ impl Server {
     /// Says whether a read of the slot may be served now (R13, R14).
     pub(super) fn may_read(&self, slot: SlotId, now: Time) -> Result<(), Refusal> {
         let Some(replica) = self.replica(slot) else { return Err(Refusal::NotResponsible) };
+        // A server whose disk failed has asked to be taken out, and whoever takes its place does not wait for its leases. Where
+        // there is nobody else the coordinator leaves it be: what is committed is durable, and can be read still (P8).
+        if self.has_failed && !self.is_sole(slot) {
+            return Err(Refusal::Failed);
+        }
+        if self.resigning.contains_key(&slot) {
+            return Err(match replica.primary() {
+                Some(_) => Refusal::Stopped,
+                None => Refusal::NotResponsible,
+            });
+        }
         match &replica.state {
             RoleState::None => Err(self.elsewhere()),
             RoleState::Primary(primary) => match primary.phase {
@@ -219,13 +227,18 @@ impl Server {
         if self.has_failed {
             return Err(Refusal::Failed);
         }
+        if self.resigning.contains_key(&slot) {
+            return Err(Refusal::Stopped);
+        }
         match primary.phase {
             Phase::Reconciling if !mutant!("serves before it is reconciled") => {
                 Err(Refusal::Stopped)
             }
             Phase::HandingOver { .. } => Err(Refusal::WriteLock),
             Phase::Serving | Phase::Reconciling => {
-                match replica.pending.len() < self.config.pending_count_max {
+                let has_room = replica.pending.count() < self.config.pending_count_max
+                    && replica.pending.byte_len() < self.config.pending_len_max;
+                match has_room {
                     true => Ok(()),
                     false => Err(Refusal::Busy),
                 }

@@ -8,7 +8,7 @@
 //!
 //! Members that are silent, or do not acknowledge, are asked to be removed; a silent primary is, by its backups (R15).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::message::{Change, SlotMessage};
@@ -20,7 +20,8 @@ use crate::types::{Number, ServerId, SlotId, Time};
 const JUDGE_EVERY: Duration = Duration::from_millis(40);
 /// How long a slot rests after a move was refused or given up.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a hand-over may wait for its writes to drain before it is given up.
+/// How long a hand-over may wait for its writes to drain, and a learner that is counted for its last records, before it is given
+/// up: writes wait for both.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 /// Slots that one server hands over at the same time, so that each is short.
 const HAND_OVER_COUNT_MAX: usize = 16;
@@ -62,7 +63,9 @@ impl Server {
         let Some(primary) = replica.primary_mut() else { return };
         let Some(follower) = primary.followers.get_mut(&id) else { return };
         // Commits wait for it from now on, so that it can catch up with what is committed.
-        follower.is_counted = !mutant!("joiner not counted while asked for, for writes");
+        if !mutant!("joiner not counted while asked for, for writes") {
+            follower.counted_at.get_or_insert(cx.now);
+        }
         let is_caught_up = follower.acked >= commit;
         if (is_caught_up || by_lsn) && has_lease {
             self.ask(slot, Change::Promote { slot, epoch, learner });
@@ -108,12 +111,10 @@ impl Server {
             primary.phase = Phase::Serving;
             primary.quiet_until = now + QUIET;
         }
-        // A learner that is counted and too slow must not hold up commits before it is even asked for.
+        // A learner that is counted and too slow must not hold up commits before it is even asked for, be it ever so steady.
         for follower in primary.followers.values_mut() {
-            if follower.is_counted
-                && follower.owes_since.is_some_and(|at| now.since(at) >= DRAIN_MAX)
-            {
-                follower.is_counted = false;
+            if follower.counted_at.is_some_and(|at| now.since(at) >= DRAIN_MAX) {
+                follower.counted_at = None;
                 primary.quiet_until = now + QUIET;
             }
         }
@@ -157,6 +158,7 @@ impl Server {
         }
         self.accuse_primaries(cx.now);
         self.accuse_backups(cx.now);
+        self.resign(cx.now);
     }
 
     fn touch_unsettled(&mut self, cx: &mut Cx<'_>) {
@@ -185,26 +187,31 @@ impl Server {
 
     /// Notes which peers owe acknowledgements for too long: they get no read lease any more (R16, R21).
     fn suspect(&mut self, now: Time) {
-        let max = self.config.prepare_max;
         let primaries = self.replicas.iter().filter_map(Replica::primary);
-        let owing = primaries.flat_map(|primary| &primary.followers).filter(|(_, follower)| {
-            !follower.is_learner && follower.owes_since.is_some_and(|at| now.since(at) >= max)
-        });
-        let owing: Vec<ServerId> = owing.map(|(id, _)| *id).collect();
+        let owing = primaries
+            .flat_map(|primary| &primary.followers)
+            .filter(|(_, follower)| !follower.is_learner && self.owes_too_long(follower, now));
+        let owing: BTreeSet<ServerId> = owing.map(|(id, _)| *id).collect();
         for (id, peer) in &mut self.peers {
             peer.is_suspect = owing.contains(id);
         }
+    }
+
+    /// Returns whether a follower leaves something unacknowledged for too long; own pauses are not its fault.
+    fn owes_too_long(&self, follower: &Follower, now: Time) -> bool {
+        let max = self.config.prepare_max;
+        follower.owes_since.is_some_and(|at| self.pauses.awake(at, now) >= max)
     }
 
     /// Returns how long a peer has been silent, for somebody who listens to it since `listed_at`.
     fn silence(&self, id: ServerId, listed_at: Time, now: Time) -> (Duration, bool) {
         let heard_at = self.peers.get(&id).and_then(|peer| peer.lease.heard_at());
         let was_heard = heard_at.is_some_and(|at| at >= listed_at);
-        let since = match mutant!("no grace after a restart") {
-            true => heard_at.unwrap_or(Time(0)),
-            false => heard_at.unwrap_or(listed_at).max(listed_at).max(self.awake_since),
+        let silence = match mutant!("no grace after a restart") {
+            true => now.since(heard_at.unwrap_or(Time(0))),
+            false => self.pauses.awake(heard_at.unwrap_or(listed_at).max(listed_at), now),
         };
-        (now.since(since), was_heard)
+        (silence, was_heard)
     }
 
     /// As a backup: asks to take silent primaries out (R15).
@@ -229,7 +236,7 @@ impl Server {
             let peer = self.peers.entry(id).or_default();
             if peer.accused.is_none() {
                 peer.accused = Some(number);
-                self.deposes.extend(changes);
+                self.loose.extend(changes);
             }
         }
     }
@@ -259,8 +266,8 @@ impl Server {
         let (silence, was_heard) = self.silence(id, follower.listed_at, now);
         let silence_max = if was_heard { self.config.silence_max } else { self.config.grace };
         let peer = self.peers.get(&id);
-        let is_suspect = peer.is_some_and(|peer| peer.is_suspect)
-            && follower.owes_since.is_some_and(|at| now.since(at) >= self.config.prepare_max);
+        let is_suspect =
+            peer.is_some_and(|peer| peer.is_suspect) && self.owes_too_long(follower, now);
         let margin = self.config.silence_max.saturating_sub(self.config.read_lease);
         let is_over =
             |peer: &crate::peer::Peer| peer.lease.is_read_over(now, self.config.read_lease, margin);
@@ -275,7 +282,7 @@ impl Server {
     /// Collects what is to be asked for in this step, under the number that the request will have.
     pub(super) fn collect_asks(&mut self, number: Number, now: Time) -> Vec<Change> {
         let mut changes = self.own_changes(now);
-        changes.append(&mut self.deposes);
+        changes.append(&mut self.loose);
         for slot in std::mem::take(&mut self.unsent) {
             let asked =
                 self.replica_mut(slot).and_then(Replica::primary_mut).and_then(|p| p.ask.as_mut());
@@ -295,6 +302,7 @@ impl Server {
                 peer.accused = None;
             }
         }
+        self.forget_resignations(cx.now);
         for slot in std::mem::take(&mut self.asking) {
             let number = self.replica(slot).and_then(Replica::primary).and_then(|p| p.ask?.number);
             match number {
@@ -318,7 +326,7 @@ impl Server {
             *phase = Phase::Serving;
         }
         for follower in followers.values_mut() {
-            follower.is_counted = false;
+            follower.counted_at = None;
             follower.was_stopped = false;
         }
         self.touched.insert(slot);
@@ -344,6 +352,7 @@ pub(super) fn asked_learner(primary: &Primary) -> Option<ServerId> {
         Change::Depose { .. }
         | Change::Remove { .. }
         | Change::HandOver { .. }
+        | Change::Resign { .. }
         | Change::Fail
         | Change::Leave => None,
     }

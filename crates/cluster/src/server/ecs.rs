@@ -159,13 +159,18 @@ impl Server {
         }
     }
 
-    /// Asks what a leaving or failed server asks, and ends it when it holds nothing.
+    /// Ends a server that holds nothing any more and is leaving, whoever asked for it, in this life or the one before; one
+    /// that waits to be asked onto the ring, only if it was told to leave itself.
     pub(super) fn end_leaving(&mut self, cx: &mut Cx<'_>) {
-        if !self.wants_to_leave {
+        let standing = self.map.servers().get(&self.me()).map(|server| server.standing);
+        let is_off = match standing {
+            Some(Standing::Leaving) => true,
+            Some(Standing::Standby) => self.wants_to_leave,
+            Some(Standing::Serving | Standing::Away) | None => false,
+        };
+        if !is_off {
             return;
         }
-        let standing = self.map.servers().get(&self.me()).map(|server| server.standing);
-        let is_off = matches!(standing, Some(Standing::Leaving | Standing::Standby));
         let me = self.me();
         let holds =
             self.map.slots().any(|(_, slot)| slot.is_holder(me) || slot.former.contains(&me));

@@ -11,7 +11,7 @@ use crate::server::{Cx, Server};
 use crate::storage::{PendingInfo, Storage};
 use crate::types::{Epoch, Lsn, Record, ServerId, SlotId};
 
-/// Records in one part of a statement, about, in bytes.
+/// Records in one part of a statement, about, in bytes: the next part is asked for.
 const STATE_LEN: usize = 64 << 10;
 /// A learner with more pending records than this drops the slot instead of stating them: it would be a transfer the
 /// wrong way round.
@@ -34,20 +34,17 @@ impl Server {
             return self.answer(from, (slot, epoch), SlotMessage::Refused { known }, cx);
         }
         let is_taken = match body {
-            SlotMessage::Open { commit, is_learner } => {
-                self.state(from, (slot, epoch), commit, is_learner, cx);
+            SlotMessage::Open { commit, is_learner, above } => {
+                self.state(from, (slot, epoch), (commit, above), is_learner, cx);
                 true
             }
             SlotMessage::Prepare { commit, record } => self.prepare(slot, commit, &record, cx),
             SlotMessage::Chunk { records, upto } => self.chunk(slot, &records, upto, cx),
             SlotMessage::Fresh => self.fresh(slot, cx),
-            SlotMessage::Commit { commit, floor, has_reads } => {
+            SlotMessage::Commit { commit, floor, request_floor, has_reads } => {
                 self.committed(slot, commit, has_reads, cx);
                 self.keep_level(slot, cx);
-                if floor > cx.storage.tombstone_floor(slot) && !mutant!("tombstone floor not moved")
-                {
-                    cx.storage.set_tombstone_floor(slot, floor);
-                }
+                self.note_floors(slot, floor, request_floor, cx);
                 true
             }
             SlotMessage::StopReads => {
@@ -78,34 +75,37 @@ impl Server {
         cx.actions.push(Action::Send(Link::In(to, inward.session), message));
     }
 
-    /// States what is held above the lower of both commit points; a learner, above its own (R18, R20).
+    /// States what is held above the lower of both commit points; a learner, above its own (R18, R20). One part at a time:
+    /// the next, above the last one's end, is stated when it is asked for.
     fn state(
         &mut self,
         to: ServerId,
         at: (SlotId, Epoch),
-        theirs: Lsn,
+        (theirs, above): (Lsn, Lsn),
         is_learner: bool,
         cx: &mut Cx<'_>,
     ) {
         let Some(replica) = self.replica_mut(at.0) else { return };
-        if is_learner && replica.pending.len() > STATED_COUNT_MAX {
-            cx.storage.drop_slot(at.0);
-            cx.storage.create(at.0);
-            replica.forget_data();
+        let from = if above > Lsn(0) { above } else { theirs.min(replica.commit) };
+        if is_learner && replica.pending.count() > STATED_COUNT_MAX {
+            replica.begin_anew(cx.storage);
         }
-        let records = match mutant!("no reconciliation") {
-            true => Vec::new(),
-            false => replica.stated(theirs, is_learner, cx.storage),
+        let part = match mutant!("no reconciliation") {
+            true => Some((Vec::new(), true)),
+            false => replica.stated(from, is_learner, cx.storage),
+        };
+        let Some((records, is_last)) = part.or_else(|| {
+            // A learner has nothing to give up but its own time.
+            replica.is_damaged = !is_learner;
+            is_learner.then(|| replica.begin_anew(cx.storage))?;
+            Some((Vec::new(), true))
+        }) else {
+            // It does not state less than it holds: it states nothing, and asks to be no member (R4).
+            return;
         };
         let (commit, held) = (replica.commit, replica.held.max(replica.commit));
-        let is_empty = is_learner && held == Lsn(0) && records.is_empty();
-        let mut parts = parts(records);
-        let last = parts.pop().unwrap_or_default();
-        for records in parts {
-            let state = State { commit, held, is_empty, records, is_last: false };
-            self.answer(to, at, SlotMessage::State(state), cx);
-        }
-        let state = State { commit, held, is_empty, records: last, is_last: true };
+        let is_empty = is_learner && cx.storage.is_empty(at.0);
+        let state = State { commit, held, is_empty, records, is_last };
         self.answer(to, at, SlotMessage::State(state), cx);
     }
 
@@ -156,11 +156,26 @@ impl Server {
     fn fresh(&mut self, slot: SlotId, cx: &mut Cx<'_>) -> bool {
         let Some(replica) = self.replica_mut(slot) else { return true };
         if replica.holder().is_some_and(|holder| holder.is_learner) {
-            cx.storage.drop_slot(slot);
-            cx.storage.create(slot);
-            replica.forget_data();
+            replica.begin_anew(cx.storage);
         }
         true
+    }
+
+    /// Takes over the primary's floors. A learner's tombstone floor must be durable before it is a member, since it was never
+    /// sent what is below; a member still has that, so its floors can wait for the next tick, which raises all in one step.
+    fn note_floors(&mut self, slot: SlotId, floor: Lsn, request_floor: Lsn, cx: &mut Cx<'_>) {
+        let is_learner = self.replica(slot).and_then(Replica::holder).is_some_and(|h| h.is_learner);
+        if floor > cx.storage.tombstone_floor(slot) && !mutant!("tombstone floor not moved") {
+            match is_learner {
+                true => cx.storage.raise_tombstone_floors(&[(slot, floor)]),
+                false => self.floors.note(slot, floor),
+            }
+        }
+        let Some(replica) = self.replica_mut(slot) else { return };
+        if request_floor > replica.request_floor {
+            replica.request_floor = request_floor;
+            self.request_floors.note(slot, request_floor);
+        }
     }
 
     /// Publishes up to the primary's commit point.
@@ -215,22 +230,6 @@ pub(super) fn is_published(storage: &dyn Storage, slot: SlotId, record: &Record)
     newest.is_some_and(|lsn| lsn >= record.lsn)
 }
 
-/// Cuts a statement into parts.
-fn parts(records: Vec<Record>) -> Vec<Vec<Record>> {
-    let (mut parts, mut len) = (vec![Vec::new()], 0);
-    for record in records {
-        if len >= STATE_LEN {
-            parts.push(Vec::new());
-            len = 0;
-        }
-        len += record.byte_len();
-        if let Some(part) = parts.last_mut() {
-            part.push(record);
-        }
-    }
-    parts
-}
-
 impl Replica {
     /// Appends a record as pending, unless it is here, or its key has a newer one that is published. Returns whether
     /// there was room.
@@ -266,22 +265,46 @@ impl Replica {
         }
     }
 
-    /// Returns the records above the lower of both commit points: published ones, then pending ones. A learner's published
-    /// records above its own commit point were committed when it got them; only the pending ones can be orphans.
-    fn stated(&self, theirs: Lsn, is_learner: bool, storage: &dyn Storage) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut above = Some(theirs).filter(|theirs| *theirs < self.commit && !is_learner);
-        while let Some(from) = above {
-            let page = storage.page(self.slot, from, STATE_LEN);
-            records.extend(page.records);
+    /// Returns the first records above an lsn, published ones, then pending ones, and whether they are the last; `None` when one
+    /// cannot be read. A learner's published records above its own commit point were committed when it got them; only
+    /// the pending ones can be orphans.
+    fn stated(
+        &self,
+        from: Lsn,
+        is_learner: bool,
+        storage: &dyn Storage,
+    ) -> Option<(Vec<Record>, bool)> {
+        // Above the commit point nothing is published at a member.
+        let mut above = Some(from).filter(|from| *from < self.commit && !is_learner);
+        while let Some(at) = above {
+            let page = storage.page(self.slot, at, STATE_LEN);
+            if page.has_unreadable {
+                return None;
+            }
+            if !page.records.is_empty() {
+                let is_last = page.next.is_none() && self.pending.is_empty();
+                return Some((page.records, is_last));
+            }
             above = page.next;
         }
-        let pending = self.pending.iter();
-        let read = |item: &crate::pending::Item| {
-            storage.read_pending(self.slot, item.info.lsn, &item.info.key)
-        };
-        records.extend(pending.filter_map(read));
-        records
+        let (mut records, mut len) = (Vec::new(), 0);
+        for item in self.pending.above(from) {
+            // Two records may have one lsn: a part never ends between them.
+            if len >= STATE_LEN && records.last().is_some_and(|r: &Record| r.lsn < item.info.lsn) {
+                return Some((records, false));
+            }
+            let record = storage.read_pending(self.slot, item.info.lsn, &item.info.key)?;
+            len += record.byte_len();
+            records.push(record);
+        }
+        Some((records, true))
+    }
+
+    /// Drops what is here and begins with nothing.
+    pub(super) fn begin_anew(&mut self, storage: &mut dyn Storage) {
+        storage.drop_slots(&[self.slot]);
+        storage.create(&[self.slot]);
+        self.forget_data();
     }
 }
 
@@ -292,5 +315,6 @@ pub(super) fn info(record: &Record) -> PendingInfo {
         key: record.key.clone(),
         is_live: record.value.is_some(),
         request: record.request,
+        record_len: record.byte_len(),
     }
 }

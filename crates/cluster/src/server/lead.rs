@@ -46,6 +46,7 @@ impl Server {
             primary.next += 1;
         }
         replica.pending.insert(info(&record), position);
+        self.await_sync(slot, position);
         let live = self.live_followers(slot);
         for id in live {
             self.send_prepare(id, (slot, epoch), &record, lsn, cx);
@@ -133,7 +134,7 @@ impl Server {
     pub(super) fn progress(&mut self, slot: SlotId, cx: &mut Cx<'_>) {
         let phase = self.replica(slot).and_then(Replica::primary).map(|primary| primary.phase);
         match phase {
-            None => self.drop_surplus(slot, cx),
+            None => self.note_surplus(slot),
             Some(Phase::Reconciling) => self.reconcile(slot, cx),
             Some(Phase::Serving) => {
                 self.commit(slot, cx);
@@ -178,6 +179,7 @@ impl Server {
     pub(super) fn tell_commit(&mut self, slot: SlotId, cx: &mut Cx<'_>) {
         let Some(replica) = self.replica_mut(slot) else { return };
         let (commit, at) = (replica.commit, (slot, replica.epoch));
+        let request_floor = replica.request_floor;
         let Some(primary) = replica.primary_mut() else { return };
         if primary.phase == Phase::Reconciling {
             return;
@@ -195,29 +197,8 @@ impl Server {
             }
         }
         for (id, has_reads) in told {
-            self.send_slot(id, at, SlotMessage::Commit { commit, floor, has_reads }, cx);
-        }
-    }
-
-    /// Raises the tombstone floors of the slots led here to what was committed an age ago (R5).
-    pub(super) fn raise_floors(&mut self, cx: &mut Cx<'_>) {
-        let age = self.config.tombstone_age;
-        if cx.now.since(self.floors_at) < age {
-            return;
-        }
-        self.floors_at = cx.now;
-        for replica in &mut self.replicas {
-            let (slot, commit) = (replica.slot, replica.commit);
-            let Some(primary) = replica.primary_mut() else { continue };
-            // A learner's base was compared with the floor when its walk began: the floor stays until it is done.
-            let has_learner = primary.followers.values().any(|follower| follower.is_learner);
-            if primary.phase == Phase::Reconciling || has_learner {
-                continue;
-            }
-            let floor = std::mem::replace(&mut primary.next_floor, commit);
-            if floor > cx.storage.tombstone_floor(slot) {
-                cx.storage.set_tombstone_floor(slot, floor);
-            }
+            let body = SlotMessage::Commit { commit, floor, request_floor, has_reads };
+            self.send_slot(id, at, body, cx);
         }
     }
 

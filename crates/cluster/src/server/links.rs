@@ -4,10 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::event::{Action, Link};
 use crate::lease::Grant;
+use crate::map::Server as ServerInfo;
 use crate::message::{Beacon, Message, SlotMessage};
-use crate::peer::{BLOCKED_COUNT_MAX, Inward, Outward, Peer};
+use crate::peer::{Inward, Outward, Peer};
 use crate::server::{Cx, Server};
-use crate::types::{Epoch, ServerId, Session, SlotId, Time, Version};
+use crate::types::{Epoch, Incarnation, ServerId, Session, SlotId, Time, Version};
+
+/// Beacons of a changed map come this many times as often as others at most: many changes in a row share one.
+const NEWS_PART: u32 = 4;
+
+/// Returns which life of a server the map has, and where it listens.
+fn life_of(server: &ServerInfo) -> (Incarnation, String) {
+    (server.incarnation, server.address.clone())
+}
 
 impl Server {
     /// Opens the sessions that are missing.
@@ -23,14 +32,34 @@ impl Server {
             .copied()
             .collect();
         for id in missing {
-            let Some(address) = self.map.servers().get(&id).map(|s| s.address.clone()) else {
-                continue;
-            };
+            let Some(to) = self.map.servers().get(&id).map(life_of) else { continue };
             let session = Session { incarnation, number: self.count() };
             let peer = self.peers.entry(id).or_default();
             peer.connect_at = cx.now + self.config.retry_every;
-            peer.outward = Some(Outward::new(session));
+            let address = to.1.clone();
+            peer.outward = Some(Outward::new(session, to));
             cx.actions.push(Action::Connect { link: Link::Out(id, session), address });
+        }
+    }
+
+    /// Closes the sessions to lives of peers that are over, as the map says: a connection to a process that is gone, or to where
+    /// it was, may seem to stand for a long time.
+    pub(super) fn leave_old_lives(&mut self, cx: &mut Cx<'_>) {
+        let servers = self.map.servers();
+        let is_old = |(id, peer): (&ServerId, &Peer)| {
+            let outward = peer.outward.as_ref()?;
+            let is_same = servers.get(id).is_some_and(|server| outward.to == life_of(server));
+            (!is_same).then_some(Link::Out(*id, outward.session))
+        };
+        let old: Vec<Link> = self.peers.iter().filter_map(is_old).collect();
+        for link in old {
+            cx.actions.push(Action::Close(link));
+            self.closed(link, cx.now);
+            if let Link::Out(id, _) = link
+                && let Some(peer) = self.peers.get_mut(&id)
+            {
+                peer.connect_at = cx.now;
+            }
         }
     }
 
@@ -133,9 +162,8 @@ impl Server {
         if let Message::Hello { version, .. } = message {
             self.greeted(id, session, version, cx);
         }
-        let peer = self.peers.entry(id).or_default();
-        let Some(inward) =
-            peer.inward.as_mut().filter(|i| i.session == session || mutant!("two sessions alive"))
+        let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.as_mut());
+        let Some(inward) = inward.filter(|i| i.session == session || mutant!("two sessions alive"))
         else {
             return cx.actions.push(Action::Close(Link::In(id, session)));
         };
@@ -146,10 +174,9 @@ impl Server {
             Message::Beacon(beacon) => self.heard(id, session, beacon, cx),
             Message::Push(delta) => self.take_delta(delta, cx),
             Message::Slot { .. } => {
-                if inward.blocked.len() >= BLOCKED_COUNT_MAX {
+                if !inward.block(position, message) {
                     return self.close_inward(id, cx);
                 }
-                inward.blocked.push_back((position, message));
                 self.unblock(id, cx);
             }
             // Only answers go this way.
@@ -157,12 +184,15 @@ impl Server {
         }
     }
 
-    /// Lets a new session begin, and fences every earlier one.
+    /// Lets a new session begin, and fences every earlier one. One whom the map does not know yet may come again when it does:
+    /// nothing is kept for a stranger.
     fn greeted(&mut self, id: ServerId, session: Session, version: Version, cx: &mut Cx<'_>) {
-        let newest = self.map.servers().get(&id).map(|server| server.incarnation);
+        let Some(newest) = self.map.servers().get(&id).map(|server| server.incarnation) else {
+            return;
+        };
         let peer = self.peers.entry(id).or_default();
         let is_late = peer.inward.as_ref().is_some_and(|inward| inward.session >= session);
-        if is_late || newest.is_some_and(|incarnation| session.incarnation < incarnation) {
+        if is_late || session.incarnation < newest {
             return;
         }
         if let Some(old) = peer.inward.replace(Inward::new(session)) {
@@ -182,17 +212,20 @@ impl Server {
     /// Works on the messages of a peer until one must wait for a newer map.
     pub(super) fn unblock(&mut self, id: ServerId, cx: &mut Cx<'_>) {
         loop {
+            let replicas = &self.replicas;
+            let is_known = |slot: SlotId, epoch: Epoch| {
+                let replica = replicas.get(usize::from(slot.index()));
+                replica.is_none_or(|replica| epoch <= replica.epoch)
+            };
             let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.as_mut());
             let Some(inward) = inward else { return };
-            let Some((position, Message::Slot { slot, epoch, body })) = inward.blocked.pop_front()
+            let Some((position, Message::Slot { slot, epoch, body })) = inward.unblock(is_known)
             else {
+                if inward.is_blocked() {
+                    self.pull(id, cx);
+                }
                 return;
             };
-            let known = self.replicas.get(usize::from(slot.index())).map(|replica| replica.epoch);
-            if known.is_some_and(|known| epoch > known) {
-                inward.blocked.push_front((position, Message::Slot { slot, epoch, body }));
-                return self.pull(id, cx);
-            }
             self.hold(id, (slot, epoch), body, cx);
             let inward = self.peers.get_mut(&id).and_then(|peer| peer.inward.as_mut());
             if let Some(inward) = inward {
@@ -228,8 +261,8 @@ impl Server {
     }
 
     fn heard(&mut self, id: ServerId, session: Session, beacon: Beacon, cx: &mut Cx<'_>) {
-        let own = self.incarnation();
-        let peer = self.peers.entry(id).or_default();
+        let (own, at) = (self.incarnation(), self.version());
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.lease.hear(cx.now, session.incarnation, beacon.sent_at);
         peer.version = peer.version.max(beacon.version);
         peer.is_full = beacon.is_full;
@@ -237,13 +270,9 @@ impl Server {
         let echo = beacon.echo.filter(|(incarnation, _)| *incarnation == own);
         if let Some((_, sent_at)) = echo {
             let sent_at = if mutant!("lease counted from receipt") { cx.now } else { sent_at };
-            peer.lease.hold(Grant {
-                sent_at,
-                version,
-                is_primary: beacon.is_grant,
-                is_read: beacon.is_read_grant,
-                leases: beacon.leases,
-            });
+            let (is_primary, is_read) = (beacon.is_grant, beacon.is_read_grant);
+            let leases = beacon.leases;
+            peer.lease.hold(Grant { sent_at, version, is_primary, is_read, leases }, at);
         }
         self.pull_if_behind(id, version, cx);
     }
@@ -251,11 +280,24 @@ impl Server {
     /// Sends the beacons that are due.
     pub(super) fn send_beacons(&mut self, cx: &mut Cx<'_>) {
         let every = self.config.beacon_every;
-        let is_due = |peer: &Peer| peer.beacon_at.is_none_or(|at| cx.now.since(at) >= every);
+        let is_due = |peer: &Peer| {
+            let wait = if peer.owes_news { every / NEWS_PART } else { every };
+            peer.beacon_at.is_none_or(|at| cx.now.since(at) >= wait)
+        };
         let due: Vec<ServerId> =
             self.peers.iter().filter(|(_, peer)| is_due(peer)).map(|(id, _)| *id).collect();
         for id in due {
             self.send_beacon(id, cx);
+        }
+    }
+
+    /// Sends a beacon with a map that has just changed, at once, if the last one is not very young.
+    pub(super) fn send_news(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        let wait = self.config.beacon_every / NEWS_PART;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        match peer.beacon_at.is_some_and(|at| cx.now.since(at) < wait) {
+            true => peer.owes_news = true,
+            false => self.send_beacon(id, cx),
         }
     }
 
@@ -274,6 +316,7 @@ impl Server {
             return;
         }
         peer.beacon_at = Some(cx.now);
+        peer.owes_news = false;
         let echo = peer.lease.echo();
         if is_read_grant && echo.is_some() {
             peer.lease.note_read_grant();

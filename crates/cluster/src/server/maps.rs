@@ -7,31 +7,37 @@ use crate::server::{Cx, Server};
 use crate::storage::Storage;
 use crate::types::{Lsn, ServerId, SlotId, Time, Version};
 
-/// Deltas that wait behind one that is being made durable, at most; the ones beyond come again by a pull.
-const DELTA_COUNT_MAX: usize = 64;
-
 impl Server {
-    /// Takes a delta from whoever sent it.
+    /// Takes a delta from whoever sent it, if it fits the map and follows what is here, or on its way here.
+    ///
+    /// What comes while another is being made durable waits, all of it as one: so a slow disk is never more than one step behind,
+    /// and leases granted for newer maps are not outrun. What leaves a gap is dropped; it comes again by a pull.
     pub(super) fn take_delta(&mut self, delta: Delta, cx: &mut Cx<'_>) {
-        if delta.to <= self.version() {
+        if delta.to <= self.version() || self.map.check(&delta).is_err() {
             return;
         }
-        if self.persisting.is_some() {
-            if self.deltas.len() < DELTA_COUNT_MAX {
-                self.deltas.push_back(delta);
+        let Some(persisting) = &self.persisting else {
+            if delta.from <= self.version() {
+                self.persist(delta, cx);
             }
             return;
+        };
+        match &mut self.waiting {
+            Some(waiting) => waiting.join(delta),
+            None if delta.from <= persisting.to && delta.to > persisting.to => {
+                self.waiting = Some(delta);
+            }
+            None => {}
         }
-        if delta.from > self.version() {
-            return;
-        }
+    }
+
+    fn persist(&mut self, delta: Delta, cx: &mut Cx<'_>) {
         cx.actions.push(Action::PersistMap(delta.clone()));
         self.persisting = Some(delta);
     }
 
     pub(super) fn map_persisted(&mut self, version: Version, cx: &mut Cx<'_>) {
         let Some(delta) = self.persisting.take_if(|delta| delta.to == version) else { return };
-        // A delta that does not fit was made for another cluster; nothing of it is in force.
         if self.map.apply(&delta).is_ok() {
             cx.actions.push(Action::MapChanged(version));
             if self.ecs.incarnation.is_some() {
@@ -39,15 +45,13 @@ impl Server {
             }
             self.settle(cx);
         }
-        while let Some(next) = self.deltas.pop_front() {
+        if let Some(next) = self.waiting.take() {
             self.take_delta(next, cx);
-            if self.persisting.is_some() {
-                break;
-            }
         }
     }
 
     fn put_in_force(&mut self, delta: &Delta, cx: &mut Cx<'_>) {
+        self.create_held(delta.slots.iter().map(|(slot, _)| *slot), cx);
         for (slot, _) in &delta.slots {
             self.relist(*slot, cx);
         }
@@ -60,10 +64,32 @@ impl Server {
     /// Puts every slot in force: the registration is.
     pub(super) fn relist_all(&mut self, cx: &mut Cx<'_>) {
         let slots: Vec<SlotId> = self.map.slots().map(|(slot, _)| slot).collect();
+        self.create_held(slots.iter().copied(), cx);
         for slot in slots {
             self.relist(slot, cx);
         }
         self.map_in_force(cx);
+    }
+
+    /// Makes sure that the slots held by the map are in the storage, all in one step; a learner's copy that cannot be read whole
+    /// begins anew (R4).
+    fn create_held(&mut self, slots: impl Iterator<Item = SlotId>, cx: &mut Cx<'_>) {
+        let me = self.me();
+        let held: Vec<SlotId> = slots.filter(|slot| self.map.slot(*slot).is_holder(me)).collect();
+        let mut missing = Vec::new();
+        for slot in held {
+            let is_learner = self.map.slot(slot).learner_id() == Some(me);
+            let Some(replica) = self.replica_mut(slot) else { continue };
+            if replica.is_damaged && is_learner {
+                replica.begin_anew(cx.storage);
+            }
+            if !std::mem::replace(&mut replica.is_stored, true) {
+                missing.push(slot);
+            }
+        }
+        if !missing.is_empty() {
+            cx.storage.create(&missing);
+        }
     }
 
     fn map_in_force(&mut self, cx: &mut Cx<'_>) {
@@ -75,11 +101,12 @@ impl Server {
             .flat_map(|(_, slot)| slot.holders())
             .filter(|id| *id != me)
             .collect();
+        self.leave_old_lives(cx);
         self.connect_peers(cx);
-        // Leases of the new epochs begin with the first beacons of the new version: at once.
+        // Leases of the new epochs begin with the first beacons of the new version: at once, or as soon as may be.
         let peers: Vec<ServerId> = self.peers.keys().copied().collect();
         for id in peers {
-            self.send_beacon(id, cx);
+            self.send_news(id, cx);
             self.unblock(id, cx);
         }
     }
@@ -92,6 +119,9 @@ impl Server {
         if replica.epoch == listed.epoch && replica.stay > 0 {
             return;
         }
+        // The epoch that was asked about is over: that is the outcome.
+        self.resigning.remove(&slot);
+        let Some(replica) = self.replica(slot) else { return };
         let is_same_term = replica.term == listed.term && replica.stay > 0;
         let was_primary = replica.primary().is_some();
         self.touched.insert(slot);
@@ -128,10 +158,6 @@ impl Server {
         }
         replica.stay += 1;
         let was_primary = replica.primary().is_some();
-        if held.is_some() {
-            cx.storage.create(slot);
-            replica.is_stored = true;
-        }
         let holder = |(primary, is_learner)| Holder {
             primary,
             is_learner,
@@ -145,9 +171,10 @@ impl Server {
     /// Begins to be primary: nothing is served before all members are reconciled (R18).
     fn begin_primary(&mut self, slot: SlotId, listed: &Slot, cx: &mut Cx<'_>) {
         let followers = self.followers(listed, cx.now);
+        if let Some(last) = self.replica(slot).and_then(|replica| replica.pending.end()) {
+            self.await_sync(slot, last);
+        }
         let Some(replica) = self.replica_mut(slot) else { return };
-        cx.storage.create(slot);
-        replica.is_stored = true;
         replica.stay += 1;
         replica.listed_at = cx.now;
         let next = match mutant!("lsn reused after a restart") && listed.term.0 > 0 {
@@ -161,6 +188,7 @@ impl Server {
             waiters: Default::default(),
             ask: None,
             next_floor: Lsn(0),
+            next_request_floor: Lsn(0),
             quiet_until: cx.now,
             letting_go: None,
         }));
@@ -206,8 +234,8 @@ impl Server {
         }
     }
 
-    /// Drops the data of slots that are held elsewhere as they shall be, and not here (R6).
-    pub(super) fn drop_surplus(&mut self, slot: SlotId, cx: &mut Cx<'_>) {
+    /// Notes a slot whose data is held elsewhere as it shall be, and not here.
+    pub(super) fn note_surplus(&mut self, slot: SlotId) {
         let me = self.me();
         let (listed, ideal) = (self.map.slot(slot), self.map.ideal(slot));
         let is_elsewhere = listed.primary.is_some()
@@ -217,9 +245,17 @@ impl Server {
             && !ideal.contains(&me);
         let Some(replica) = self.replica_mut(slot) else { return };
         if is_elsewhere && replica.is_stored && matches!(replica.state, RoleState::None) {
-            cx.storage.drop_slot(slot);
             replica.forget_data();
             replica.is_stored = false;
+            self.surplus.push(slot);
+        }
+    }
+
+    /// Drops what was noted, all in one step (R6).
+    pub(super) fn drop_surplus(&mut self, cx: &mut Cx<'_>) {
+        let surplus = std::mem::take(&mut self.surplus);
+        if !surplus.is_empty() {
+            cx.storage.drop_slots(&surplus);
         }
     }
 }
@@ -240,6 +276,8 @@ impl Replica {
     pub(super) fn forget_data(&mut self) {
         self.commit = Lsn(0);
         self.held = Lsn(0);
+        self.request_floor = Lsn(0);
+        self.is_damaged = false;
         self.pending = Default::default();
     }
 }

@@ -14,12 +14,16 @@
 //! | `follow` | what members and learners state, and what they are sent for it |
 //! | `walk` | the committed records that a learner lacks |
 //! | `hold` | the backup's and learner's side |
+//! | `floors` | tombstones and requests that may be forgotten |
+//! | `damage` | copies that cannot be read whole |
 //! | `converge` | towards the ideal members: promotions, hand-overs, removals |
 //! | `peek` | a look from outside, for tests and for people |
 
 mod clients;
 mod converge;
+mod damage;
 mod ecs;
+mod floors;
 mod follow;
 mod hold;
 mod lead;
@@ -28,8 +32,9 @@ mod maps;
 mod peek;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::awake::Pauses;
 use crate::config::Config;
 use crate::event::{Action, Event, Refusal, Reply, StopReason};
 use crate::map::{Delta, Map};
@@ -37,6 +42,7 @@ use crate::message::Change;
 use crate::peer::Peer;
 use crate::replica::Replica;
 use crate::server::ecs::Ecs;
+use crate::server::floors::Floors;
 use crate::server::walk::Throttle;
 use crate::storage::{Position, Storage};
 use crate::types::{Incarnation, Number, ServerId, SlotId, Time, Version};
@@ -74,8 +80,8 @@ pub struct Server {
     map: Map,
     /// A delta that is being made durable.
     persisting: Option<Delta>,
-    /// Deltas that came meanwhile.
-    deltas: VecDeque<Delta>,
+    /// What came meanwhile, as one.
+    waiting: Option<Delta>,
     ecs: Ecs,
     /// The incarnation that comes into force with its map.
     registering: Option<Incarnation>,
@@ -93,16 +99,24 @@ pub struct Server {
     unsent: BTreeSet<SlotId>,
     /// Slots with a change asked for that is not settled.
     asking: BTreeSet<SlotId>,
-    /// Primaries to be deposed, to ask for when the step ends.
-    deposes: Vec<Change>,
+    /// Changes that this server asks for not as a slot's primary, to ask for when the step ends.
+    loose: Vec<Change>,
+    /// Slots that it asked to be no member of, until that is settled: it serves none of them (R4).
+    resigning: BTreeMap<SlotId, Number>,
+    /// Slots to drop before the step ends.
+    surplus: Vec<SlotId>,
+    /// Slots led here with records that are not durable yet, each with the position that is awaited.
+    unsynced: BTreeMap<SlotId, Position>,
+    floors: Floors,
+    request_floors: Floors,
     throttle: Throttle,
     /// When slots that are not as they shall be were looked at last, and peers judged.
     judged_at: Time,
     /// When tombstone floors were raised last.
     floors_at: Time,
-    /// The last tick, and since when ticks have come without a gap: a silence during an own pause is not the peers'.
-    ticked_at: Option<Time>,
-    awake_since: Time,
+    /// When request floors were.
+    request_floors_at: Time,
+    pauses: Pauses,
     durable: Position,
     /// What the oldest sync that is awaited must reach, and since when it is awaited (R16).
     syncing: Option<(Position, Time)>,
@@ -127,7 +141,7 @@ impl Server {
             config,
             map,
             persisting: None,
-            deltas: VecDeque::new(),
+            waiting: None,
             peers: BTreeMap::new(),
             wanted: BTreeSet::new(),
             replicas,
@@ -135,11 +149,16 @@ impl Server {
             untold: BTreeSet::new(),
             unsent: BTreeSet::new(),
             asking: BTreeSet::new(),
-            deposes: Vec::new(),
+            loose: Vec::new(),
+            resigning: BTreeMap::new(),
+            surplus: Vec::new(),
+            unsynced: BTreeMap::new(),
+            floors: Floors::default(),
+            request_floors: Floors::default(),
             judged_at: Time(0),
             floors_at: Time(0),
-            ticked_at: None,
-            awake_since: Time(0),
+            request_floors_at: Time(0),
+            pauses: Pauses::default(),
             durable: Position(0),
             syncing: None,
             has_failed: false,
@@ -188,6 +207,7 @@ impl Server {
             Event::StorageFailed => self.fail(cx),
             Event::Client { op, slot, key, ask } => self.client(op, slot, key, ask, cx),
             Event::ReadDone { ticket, value } => self.read_done(ticket, value, cx),
+            Event::ReadFailed(ticket) => self.read_failed(ticket, cx),
             Event::PageDone(ticket, page) => self.page_done(ticket, page, cx),
             Event::Forget { slot, client } => self.forget_client(slot, client, cx),
             Event::Leave => self.wants_to_leave = true,
@@ -200,16 +220,14 @@ impl Server {
         while let Some(slot) = self.touched.pop_first() {
             self.progress(slot, cx);
         }
+        self.drop_surplus(cx);
         self.send_asks(cx);
         self.send_acks(cx);
         self.watch_syncs(cx);
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
-        let gap = self.ticked_at.replace(cx.now).map(|at| cx.now.since(at));
-        if gap.is_none_or(|gap| gap >= self.config.beacon_every) {
-            self.awake_since = cx.now;
-        }
+        self.pauses.tick(cx.now, &self.config);
         if self.ecs.incarnation.is_none() {
             self.register_again(cx);
             return;
@@ -229,10 +247,15 @@ impl Server {
             self.syncing = None;
         }
         let durable = self.durable;
-        let led = self.replicas.iter().filter(|r| r.primary().is_some() && !r.pending.is_empty());
-        let ready = led.filter(|r| r.pending.iter().next().is_some_and(|i| i.position <= durable));
-        self.touched.extend(ready.map(|replica| replica.slot));
+        self.touched.extend(self.unsynced.keys());
+        self.unsynced.retain(|_, awaited| *awaited > durable);
         self.watch_syncs(cx);
+    }
+
+    /// Notes that records of a slot led here wait for a sync that reaches `position`.
+    fn await_sync(&mut self, slot: SlotId, position: Position) {
+        let awaited = self.unsynced.entry(slot).or_default();
+        *awaited = position.max(*awaited);
     }
 
     /// Notes since when a sync is awaited.

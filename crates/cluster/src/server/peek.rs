@@ -51,7 +51,7 @@ impl Server {
             epoch: replica.map(|replica| replica.epoch).unwrap_or_default(),
             commit: replica.map(|replica| replica.commit).unwrap_or_default(),
             pending: pending.map(|item| (item.info.lsn, item.info.key.clone())).collect(),
-            can_read: !self.has_failed && !self.has_stopped && self.may_read(slot, now).is_ok(),
+            can_read: !self.has_stopped && self.may_read(slot, now).is_ok(),
             can_write: !self.has_stopped && self.may_write(slot).is_ok(),
         }
     }

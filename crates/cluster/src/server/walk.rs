@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    fn follower_mut(&mut self, slot: SlotId, id: ServerId) -> Option<&mut Follower> {
+    pub(super) fn follower_mut(&mut self, slot: SlotId, id: ServerId) -> Option<&mut Follower> {
         self.replica_mut(slot).and_then(Replica::primary_mut)?.followers.get_mut(&id)
     }
 
@@ -87,6 +87,10 @@ impl Server {
         let Some(Walk::At { number, above, .. }) = self.walk_of(slot, id) else { return };
         if number != ticket.transfer || above != ticket.above {
             return;
+        }
+        if page.has_unreadable {
+            // The walk stands still: a learner that skipped something would not know of it (R4).
+            return self.damaged(slot);
         }
         let Some(replica) = self.replica(slot) else { return };
         let (at, commit) = ((slot, replica.epoch), replica.commit);

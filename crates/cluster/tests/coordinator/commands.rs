@@ -36,8 +36,23 @@ fn a_server_that_is_not_there_is_not_put_on_the_ring() {
     play.cut(id(2));
     assert_eq!(play.command(Command::Join(id(2))), Answer::NotNow);
     assert_eq!(play.command(Command::Leave(id(2))), Answer::Done);
-    play.start(id(2));
-    assert!(!play.map().ring().contains(id(2)), "it was told to leave");
+    play.start_as(id(2), true, true);
+    assert!(!play.map().ring().contains(id(2)), "it waits to be asked");
+}
+
+#[test]
+fn a_server_that_left_ends_and_joins_when_it_is_started_again() {
+    let mut play = Play::with_servers(&[1, 2, 3, 4]);
+    assert_eq!(play.command(Command::Leave(id(4))), Answer::Done);
+    play.start(id(4));
+    let standing = |play: &Play| play.map().servers()[&id(4)].standing;
+    assert_eq!(standing(&play), Standing::Leaving, "it holds slots that others must take first");
+    play.settle();
+    assert!(play.map().slots().all(|(_, slot)| !slot.is_holder(id(4))));
+    play.register(id(4));
+    assert_eq!(standing(&play), Standing::Leaving, "the same life has only lost its connection");
+    play.start(id(4));
+    assert_eq!(standing(&play), Standing::Serving);
 }
 
 #[test]

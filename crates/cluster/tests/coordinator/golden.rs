@@ -73,6 +73,7 @@ fn carry_out(play: &mut Play, line: &str) {
                 ["remove", member] => Change::Remove { slot, epoch, member: server(member) },
                 ["give", to] => Change::HandOver { slot, epoch, to: server(to) },
                 ["promote"] => Change::Promote { slot, epoch, learner: learner.unwrap() },
+                ["resign"] => Change::Resign { slot, epoch },
                 ["fail"] => Change::Fail,
                 ["leave"] => Change::Leave,
                 _ => panic!("{line}"),

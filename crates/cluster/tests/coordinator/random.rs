@@ -28,7 +28,8 @@ fn change(play: &Play, asker: ServerId, rng: &mut Rng) -> Change {
     match rng.u8(0..100) {
         0 => Change::Fail,
         1 => Change::Leave,
-        2..=25 => Change::Depose { slot, epoch },
+        2..=4 => Change::Resign { slot, epoch },
+        5..=25 => Change::Depose { slot, epoch },
         26..=55 => Change::Remove { slot, epoch, member: other },
         56..=80 => Change::HandOver { slot, epoch, to: other },
         _ => {

@@ -168,6 +168,24 @@ fn a_server_whose_disk_failed_leaves_every_slot_that_somebody_else_holds() {
 }
 
 #[test]
+fn a_member_that_cannot_read_its_copy_is_taken_out_where_another_is_seen_r4() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    let (slot, [p, b, c], epoch) = some_slot(&play);
+    play.ask(p, vec![Change::Resign { slot, epoch }]);
+    let after = play.map().slot(slot).clone();
+    assert!(!after.is_member(p) && after.is_member(b) && after.is_member(c));
+    assert!(after.epoch > epoch && after.term == epoch.next());
+    play.ask(p, vec![Change::Resign { slot, epoch: after.epoch }]);
+    assert_eq!(play.map().slot(slot).members().count(), 2, "it is no member any more");
+    play.settle();
+    assert!(play.map().slot(slot).is_member(p), "it was asked back, with nothing");
+    let mut play = Play::with_servers(&[1]);
+    let epoch = play.map().slot(slot).epoch;
+    play.ask(id(1), vec![Change::Resign { slot, epoch }]);
+    assert_eq!(play.map().slot(slot).primary_id(), Some(id(1)), "the only copy stays");
+}
+
+#[test]
 fn a_leaving_server_gives_everything_away_and_the_last_one_stays() {
     let mut play = Play::with_servers(&[1, 2, 3, 4]);
     play.ask(id(2), vec![Change::Leave]);

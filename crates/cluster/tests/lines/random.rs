@@ -92,13 +92,18 @@ impl Maker {
     fn body(&mut self) -> SlotMessage {
         let commit = self.lsn();
         match self.0.u8(..9) {
-            0 => SlotMessage::Open { commit, is_learner: self.is() },
+            0 => SlotMessage::Open { commit, is_learner: self.is(), above: self.lsn() },
             1 => {
                 SlotMessage::Prepare { commit: self.is().then_some(commit), record: self.record() }
             }
             2 => SlotMessage::Chunk { records: self.records(), upto: commit },
             3 => SlotMessage::Fresh,
-            4 => SlotMessage::Commit { commit, floor: self.lsn(), has_reads: self.is() },
+            4 => SlotMessage::Commit {
+                commit,
+                floor: self.lsn(),
+                request_floor: self.lsn(),
+                has_reads: self.is(),
+            },
             5 => SlotMessage::StopReads,
             6 => SlotMessage::State(State {
                 commit,
@@ -178,12 +183,13 @@ impl Maker {
 
     fn change(&mut self) -> Change {
         let (slot, epoch) = (self.slot(), self.epoch());
-        match self.0.u8(..6) {
+        match self.0.u8(..7) {
             0 => Change::Depose { slot, epoch },
             1 => Change::Remove { slot, epoch, member: self.server() },
             2 => Change::Promote { slot, epoch, learner: (self.server(), self.incarnation()) },
             3 => Change::HandOver { slot, epoch, to: self.server() },
             4 => Change::Fail,
+            5 => Change::Resign { slot, epoch },
             _ => Change::Leave,
         }
     }

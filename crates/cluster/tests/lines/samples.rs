@@ -118,17 +118,21 @@ fn beacons() -> [(Message, &'static str); 2] {
 fn slot_messages() -> Vec<(Message, String)> {
     let mut samples = prepares();
     samples.extend(batches());
-    let commit = SlotMessage::Commit { commit: lsn(3, 5), floor: lsn(2, 1), has_reads: true };
-    let unread = SlotMessage::Commit { commit: lsn(3, 5), floor: lsn(0, 0), has_reads: false };
+    let commit = |floor, request_floor, has_reads| SlotMessage::Commit {
+        commit: lsn(3, 5),
+        floor,
+        request_floor,
+        has_reads,
+    };
+    let unread = commit(lsn(0, 0), lsn(0, 0), false);
+    let commit = commit(lsn(2, 1), lsn(1, 7), true);
+    let open = |is_learner, above| SlotMessage::Open { commit: lsn(2, 9), is_learner, above };
     samples.extend([
-        (
-            about(SlotMessage::Open { commit: lsn(2, 9), is_learner: true }),
-            "open 17 3 2.9 learner\n",
-        ),
-        (about(SlotMessage::Open { commit: lsn(2, 9), is_learner: false }), "open 17 3 2.9 -\n"),
+        (about(open(true, lsn(0, 0))), "open 17 3 2.9 0.0 learner\n"),
+        (about(open(false, lsn(2, 4))), "open 17 3 2.9 2.4 -\n"),
         (about(SlotMessage::Fresh), "fresh 17 3\n"),
-        (about(commit), "commit 17 3 3.5 2.1 reads\n"),
-        (about(unread), "commit 17 3 3.5 0.0 -\n"),
+        (about(commit), "commit 17 3 3.5 2.1 1.7 reads\n"),
+        (about(unread), "commit 17 3 3.5 0.0 0.0 -\n"),
         (about(SlotMessage::StopReads), "stop_reads 17 3\n"),
         (about(SlotMessage::ReadsStopped), "reads_stopped 17 3\n"),
         (about(SlotMessage::Refused { known: Epoch(16_777_215) }), "refused 17 3 16777215\n"),
@@ -206,6 +210,7 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
         Change::Remove { slot, epoch, member: server(2) },
         Change::Promote { slot, epoch, learner: (server(3), Incarnation(5)) },
         Change::HandOver { slot, epoch, to: server(4) },
+        Change::Resign { slot, epoch },
         Change::Fail,
         Change::Leave,
     ];
@@ -225,7 +230,7 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
         (register("a b", false, false), "register 00000000000000000000000000000001 77 8 - a\\sb\n"),
         (
             request(changes, vec![(slot, 4096), (SlotId::new(4095).unwrap(), 0)]),
-            "request 00000000000000000000000000000001 4 6 8 depose:17:3,remove:17:3:00000000000000000000000000000002,promote:17:3:00000000000000000000000000000003:5,hand_over:17:3:00000000000000000000000000000004,fail,leave 17:4096,4095:0\n",
+            "request 00000000000000000000000000000001 4 6 8 depose:17:3,remove:17:3:00000000000000000000000000000002,promote:17:3:00000000000000000000000000000003:5,hand_over:17:3:00000000000000000000000000000004,resign:17:3,fail,leave 17:4096,4095:0\n",
         ),
         (request(Vec::new(), Vec::new()), "request 00000000000000000000000000000001 4 6 8 - -\n"),
     ]

@@ -477,7 +477,8 @@ mod tests {
             let mut client = Client::new(0, 1, &mix, 16);
             let mut map = Map::new(16, 1);
             let primary = Some((ServerId(1), cluster::Incarnation(1)));
-            let slot = cluster::Slot { primary, ..cluster::Slot::default() };
+            let changed = cluster::Version(1);
+            let slot = cluster::Slot { primary, changed, ..cluster::Slot::default() };
             let slots = map.slots().map(|(id, _)| (id, slot.clone())).collect();
             let (from, to) = (cluster::Version(0), cluster::Version(1));
             map.apply(&cluster::Delta { from, to, servers: Vec::new(), ring: None, slots })

@@ -107,6 +107,7 @@ struct Slot {
     /// Those that are kept for certain once their position is synced.
     forced: VecDeque<(Lsn, u64)>,
     floor: Lsn,
+    request_floor: Lsn,
 }
 
 /// The storage of one server.
@@ -267,7 +268,7 @@ impl Slot {
         self.pending.remove(name);
         let (lsn, key) = name;
         let held = &self.held[name];
-        if let Some(request) = held.record.request {
+        if let Some(request) = held.record.request.filter(|_| *lsn >= self.request_floor) {
             let entry = RequestEntry { request, lsn: *lsn };
             let known = self.requests.entry(request.client).or_insert(entry);
             if known.lsn < *lsn {
@@ -377,16 +378,24 @@ impl Storage for SimStorage {
         ids.filter(|(_, slot)| slot.is_some()).map(|(id, _)| id).collect()
     }
 
-    fn create(&mut self, slot: SlotId) {
-        self.step.touched |= 1 << slot.index();
-        self.slots[usize::from(slot.index())].get_or_insert_default();
+    fn create(&mut self, slots: &[SlotId]) {
+        for slot in slots {
+            self.step.touched |= 1 << slot.index();
+            self.slots[usize::from(slot.index())].get_or_insert_default();
+        }
     }
 
-    fn drop_slot(&mut self, slot: SlotId) {
-        self.step.touched |= 1 << slot.index();
-        self.slots[usize::from(slot.index())] = None;
-        self.step.appends.retain(|(of, _)| *of != slot);
-        self.step.publishes.retain(|(of, _)| *of != slot);
+    fn drop_slots(&mut self, slots: &[SlotId]) {
+        for slot in slots {
+            self.step.touched |= 1 << slot.index();
+            self.slots[usize::from(slot.index())] = None;
+            self.step.appends.retain(|(of, _)| of != slot);
+            self.step.publishes.retain(|(of, _)| of != slot);
+        }
+    }
+
+    fn is_empty(&self, slot: SlotId) -> bool {
+        self.get(slot).is_none_or(|s| s.held.is_empty())
     }
 
     fn commit_point(&self, slot: SlotId) -> Lsn {
@@ -423,15 +432,26 @@ impl Storage for SimStorage {
         self.get(slot).map_or(Lsn(0), |s| s.floor)
     }
 
-    fn set_tombstone_floor(&mut self, slot: SlotId, floor: Lsn) {
-        let s = self.at_mut(slot);
-        let first = s.pending.first().map(|(lsn, _)| *lsn);
-        assert!(
-            first.is_none_or(|lsn| lsn >= floor),
-            "slot {} floor {floor} is above the pending {first:?}",
-            slot.index()
-        );
-        s.floor = s.floor.max(floor);
+    fn raise_tombstone_floors(&mut self, floors: &[(SlotId, Lsn)]) {
+        for (slot, floor) in floors {
+            let s = self.at_mut(*slot);
+            let first = s.pending.first().map(|(lsn, _)| *lsn);
+            assert!(
+                first.is_none_or(|lsn| lsn >= *floor),
+                "slot {} floor {floor} is above the pending {first:?}",
+                slot.index()
+            );
+            s.floor = s.floor.max(*floor);
+        }
+    }
+
+    fn raise_request_floors(&mut self, floors: &[(SlotId, Lsn)]) {
+        for (slot, floor) in floors {
+            let s = self.at_mut(*slot);
+            s.request_floor = s.request_floor.max(*floor);
+            let floor = s.request_floor;
+            s.requests.retain(|_, entry| entry.lsn >= floor);
+        }
     }
 
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
@@ -489,6 +509,7 @@ impl Storage for SimStorage {
                 key: record.key.clone(),
                 is_live: record.value.is_some(),
                 request: record.request,
+                record_len: record.byte_len(),
             }
         };
         s.pending.iter().map(info).collect()

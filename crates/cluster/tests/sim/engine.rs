@@ -336,23 +336,32 @@ impl Storage for EngineStorage {
         all.filter(|slot| self.has(*slot)).collect()
     }
 
-    fn create(&mut self, slot: SlotId) {
-        self.touch(slot);
-        let created = self.store().create_copies(&[id(slot)]);
+    fn create(&mut self, slots: &[SlotId]) {
+        slots.iter().for_each(|slot| self.touch(*slot));
+        let ids: Vec<_> = slots.iter().copied().map(id).collect();
+        let created = self.store().create_copies(&ids);
         self.demand("create", created);
     }
 
-    fn drop_slot(&mut self, slot: SlotId) {
-        self.touch(slot);
-        let step = &mut self.step;
-        step.appends.retain(|(of, _)| *of != slot);
-        step.publishes.retain(|(of, _)| *of != slot);
-        if self.has(slot) {
-            let dropped = self.store().drop_slot(id(slot));
-            self.demand("drop", dropped);
+    fn drop_slots(&mut self, slots: &[SlotId]) {
+        for slot in slots {
+            self.touch(*slot);
+            let step = &mut self.step;
+            step.appends.retain(|(of, _)| of != slot);
+            step.publishes.retain(|(of, _)| of != slot);
+            self.ledger.remove(slot);
+            self.forced.retain(|(of, ..)| of != slot);
         }
-        self.ledger.remove(&slot);
-        self.forced.retain(|(of, ..)| *of != slot);
+        let here: Vec<_> = slots.iter().filter(|slot| self.has(**slot)).copied().map(id).collect();
+        let dropped = self.store().drop_slots(&here);
+        self.demand("drop", dropped);
+    }
+
+    fn is_empty(&self, slot: SlotId) -> bool {
+        self.store().slot_stats(id(slot)).is_none_or(|stats| {
+            let keys = stats.key_count + stats.tombstone_count;
+            keys + stats.pending_count + stats.request_count == 0
+        })
     }
 
     fn commit_point(&self, slot: SlotId) -> Lsn {
@@ -379,16 +388,25 @@ impl Storage for EngineStorage {
         self.store().slot_stats(id(slot)).map(|stats| stats.tombstone_floor).unwrap_or_default()
     }
 
-    fn set_tombstone_floor(&mut self, slot: SlotId, floor: Lsn) {
-        self.touch(slot);
-        let first = self.store().pending(id(slot)).first().map(|info| info.lsn);
-        assert!(
-            first.is_none_or(|lsn| lsn >= floor),
-            "slot {} floor {floor} is above the pending {first:?}",
-            slot.index()
-        );
-        let raised = self.store().set_tombstone_floors(&[(id(slot), floor)]);
-        self.demand("raise a floor", raised);
+    fn raise_tombstone_floors(&mut self, floors: &[(SlotId, Lsn)]) {
+        for (slot, floor) in floors {
+            self.touch(*slot);
+            let first = self.store().pending(id(*slot)).first().map(|info| info.lsn);
+            assert!(
+                first.is_none_or(|lsn| lsn >= *floor),
+                "slot {} floor {floor} is above the pending {first:?}",
+                slot.index()
+            );
+        }
+        let floors: Vec<_> = floors.iter().map(|(slot, floor)| (id(*slot), *floor)).collect();
+        let raised = self.store().set_tombstone_floors(&floors);
+        self.demand("raise floors", raised);
+    }
+
+    fn raise_request_floors(&mut self, floors: &[(SlotId, Lsn)]) {
+        let floors: Vec<_> = floors.iter().map(|(slot, floor)| (id(*slot), *floor)).collect();
+        let raised = self.store().set_request_floors(&floors);
+        self.demand("raise request floors", raised);
     }
 
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
@@ -440,6 +458,7 @@ impl Storage for EngineStorage {
             key: info.key.into(),
             is_live: !info.is_tombstone && !info.is_request_only,
             request: info.request,
+            record_len: info.record_len as usize,
         };
         self.store().pending(id(slot)).into_iter().map(info).collect()
     }
@@ -475,7 +494,8 @@ impl Storage for EngineStorage {
             page => {
                 let page = page.unwrap_or_else(|error| panic!("a page: {error}"));
                 assert!(page.unreadable.is_empty(), "unreadable: {:?}", page.unreadable);
-                Page { records: page.records.into_iter().map(record).collect(), next: page.next }
+                let records = page.records.into_iter().map(record).collect();
+                Page { records, next: page.next, has_unreadable: false }
             }
         }
     }

@@ -65,7 +65,7 @@ impl World {
     fn new(seed: u64, flaw: Flaw) -> Self {
         let mut map = Map::new(SLOT_COUNT, 1);
         let primary = Some((ServerId(1), Incarnation(1)));
-        let slot = Slot { epoch: Epoch(1), primary, ..Slot::default() };
+        let slot = Slot { epoch: Epoch(1), primary, changed: Version(1), ..Slot::default() };
         let slots = map.slots().map(|(id, _)| (id, slot.clone())).collect();
         let (from, to) = (Version(0), Version(1));
         map.apply(&Delta { from, to, servers: Vec::new(), ring: None, slots }).unwrap();

@@ -88,10 +88,10 @@ fn body(body: &SlotMessage) -> String {
             state.is_last,
             records(&state.records)
         ),
-        SlotMessage::Open { commit, is_learner } => {
-            format!("open commit {commit} learner {is_learner}")
+        SlotMessage::Open { commit, is_learner, above } => {
+            format!("open commit {commit} learner {is_learner} above {above}")
         }
-        SlotMessage::Commit { commit, has_reads, floor } => {
+        SlotMessage::Commit { commit, has_reads, floor, .. } => {
             format!("commit {commit} reads {has_reads} floor {floor:?}")
         }
         SlotMessage::Fresh
@@ -129,6 +129,7 @@ fn change(change: &cluster::Change) -> String {
         Change::HandOver { slot, epoch, to } => {
             format!("hand over to {} slot {} e{epoch}", name(*to), slot.index())
         }
+        Change::Resign { slot, epoch } => format!("resign slot {} e{epoch}", slot.index()),
         Change::Fail | Change::Leave => format!("{change:?}"),
     }
 }
