@@ -91,6 +91,11 @@ impl Drop for Ecs {
         // Most have ended before.
         self.child.kill().unwrap_or_default();
         self.child.wait().map(|_| ()).unwrap_or_default();
+        if std::thread::panicking() {
+            let mut log = Vec::new();
+            self.child.stderr.as_mut().unwrap().read_to_end(&mut log).unwrap();
+            std::io::stderr().write_all(&log).unwrap();
+        }
     }
 }
 
