@@ -16,7 +16,7 @@
 //! ever waiting for a slow reader (module `outbox`). So a write costs its connection one wake-up, not two.
 //!
 //! Peers speak unasked: a connection may instead be written to through its [`Sender`], by any thread, and a
-//! connection may be made *to* another server with [`dial`]; it is then served by the same loop.
+//! connection may be made *to* another server with [`dial()`]; it is then served by the same loop.
 //!
 //! | limit | default | what happens there |
 //! |---|---|---|
