@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::number;
+use crate::outage::OutageArgs;
 use crate::plan::{Mix, Protocol, Target};
 
 const EXAMPLES: &str = "\
@@ -28,6 +29,8 @@ request was due, so that a stalled server cannot hide what it keeps waiting.
 Examples:
   kvbench --load --mix get
   kvbench -s 127.0.0.1:6379 --proto redis --mix a --depth 16 --json
+  kvbench -s 127.0.0.1:7001,127.0.0.1:7002 --mix set --compare redis@127.0.0.1:6379 --redis-wait 2
+  kvbench outage -s 127.0.0.1:7001,127.0.0.1:7002 --duration 30
   kvbench --mix set --compare redis@127.0.0.1:6379 --compare memcached@127.0.0.1:11211
 
 Exit code: 0 done, 1 failed or a reply was wrong, refused or unknown, 2 wrong usage.";
@@ -35,17 +38,23 @@ Exit code: 0 done, 1 failed or a reply was wrong, refused or unknown, 2 wrong us
 /// Puts load on a key-value server and measures it; checks every value it reads.
 #[derive(Debug, Parser)]
 #[command(name = "kvbench", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// Server to measure
-    #[arg(short, long, value_name = "IP:PORT", default_value = "127.0.0.1:5153")]
-    pub(crate) server: SocketAddr,
+    /// Measure something else than load
+    #[command(subcommand)]
+    pub(crate) mode: Option<Mode>,
+
+    /// Server to measure; several of a cluster, and each request goes to the server of its key
+    #[arg(short, long, value_name = "IP:PORT[,IP:PORT...]", default_value = "127.0.0.1:5153")]
+    #[arg(value_delimiter = ',')]
+    pub(crate) server: Vec<SocketAddr>,
 
     /// Protocol it speaks
     #[arg(long, value_enum, default_value_t = Protocol::Ringcask)]
     pub(crate) proto: Protocol,
 
-    /// Measure this server too, runs taken in turn (A B A B …), and show ratios; may be repeated
-    #[arg(long, value_name = "PROTO@IP:PORT", value_parser = target)]
+    /// Measure this server or cluster too, runs taken in turn (A B A B …), and show ratios; may be repeated
+    #[arg(long, value_name = "PROTO@IP:PORT[,IP:PORT...]", value_parser = target)]
     pub(crate) compare: Vec<Target>,
 
     /// Connections, each with a thread of its own
@@ -75,6 +84,14 @@ pub(crate) struct Args {
     /// Length of a value, bytes: one number, or FROM-TO to choose from evenly
     #[arg(long, value_name = "BYTES", default_value = "100", value_parser = number::range)]
     pub(crate) value_bytes: RangeInclusive<usize>,
+
+    /// In a Ringcask cluster, send gets to all copies of a key in turn, not only to its primary
+    #[arg(long)]
+    pub(crate) spread_reads: bool,
+
+    /// To Redis, send WAIT with this number of copies after each batch with sets; they are answered when it is
+    #[arg(long, value_name = "COPIES", default_value_t = 0)]
+    pub(crate) redis_wait: u32,
 
     /// Put every key once before anything is measured
     #[arg(long)]
@@ -109,6 +126,13 @@ pub(crate) struct Args {
     pub(crate) row: Option<String>,
 }
 
+/// What else can be measured.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Mode {
+    /// How long writes wait while a cluster changes, and whether any that was acknowledged is lost
+    Outage(OutageArgs),
+}
+
 /// How keys are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dist {
@@ -122,7 +146,10 @@ fn target(text: &str) -> Result<Target, String> {
     let (proto, address) = text.split_once('@').ok_or("expected PROTO@IP:PORT")?;
     Ok(Target {
         protocol: Protocol::from_str(proto, true)?,
-        address: address.parse().map_err(|error| format!("{error}"))?,
+        addresses: address
+            .split(',')
+            .map(|one| one.parse().map_err(|error| format!("{error}")))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -139,7 +166,9 @@ mod tests {
     #[test]
     fn a_target_is_a_protocol_at_an_address() {
         let found = target("redis@127.0.0.1:6379").unwrap();
-        assert_eq!((found.protocol, found.address.port()), (Protocol::Redis, 6379));
+        assert_eq!((found.protocol, found.address().port()), (Protocol::Redis, 6379));
+        let found = target("ringcask@127.0.0.1:1,127.0.0.1:2").unwrap();
+        assert!(found.is_cluster() && found.addresses() == "127.0.0.1:1,127.0.0.1:2");
         for text in ["", "redis", "redis@", "mysql@127.0.0.1:1", "redis@localhost", "@127.0.0.1:1"]
         {
             assert!(target(text).is_err(), "{text}");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::json;
-use crate::plan::{Choice, Format, Plan, Until};
+use crate::plan::{Choice, Format, Plan, Target, Until};
 use crate::report::{self, Series, Summary};
 use crate::run::{Bench, Found};
 use crate::tally::Counts;
@@ -23,7 +23,7 @@ pub(crate) fn run(plan: &Plan, out: &mut dyn Write) -> Result<()> {
     let values = Values::new();
     let workload = &plan.workload;
     let zipf = (workload.choice != Choice::Uniform).then(|| Arc::new(Zipf::new(workload.keys)));
-    let bench = |&target| Bench::new(target, workload, &values, zipf.clone());
+    let bench = |target: &Target| Bench::new(target.clone(), workload, &values, zipf.clone());
     let mut benches: Vec<Bench<'_>> = plan.targets.iter().map(bench).collect();
     let mut verdict = Verdict::default();
     if plan.load {
@@ -31,14 +31,15 @@ pub(crate) fn run(plan: &Plan, out: &mut dyn Write) -> Result<()> {
             let found = bench.load()?;
             verdict.add(&found);
             if plan.format == Format::Table {
-                write(out, &report::loaded(bench.target, &found))?;
+                write(out, &report::loaded(&bench.target, &found))?;
             }
         }
     }
     if workload.until == Until::Ops(0) {
         return verdict.result();
     }
-    let mut all: Vec<Series> = plan.targets.iter().map(|&target| Series::new(target)).collect();
+    let mut all: Vec<Series> =
+        plan.targets.iter().map(|target| Series::new(target.clone())).collect();
     for number in 0..plan.runs {
         for (bench, series) in benches.iter_mut().zip(&mut all) {
             let found = bench.run(number)?;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::plan::Protocol;
+use crate::plan::{Protocol, Target};
 
 /// A result with this crate's error.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
@@ -25,6 +25,12 @@ pub(crate) enum Error {
     Io { address: SocketAddr, source: io::Error },
     /// The bytes are no reply of this protocol: most likely another kind of server.
     Nonsense { address: SocketAddr, protocol: Protocol, found: String },
+    /// Nobody says which server of a cluster has which keys.
+    Routes { target: Target, what: String },
+    /// The client library could not do what a measurement needs.
+    Client { source: client::Error },
+    /// The cluster did not keep its word while it changed; the figures are above.
+    Outage { lost: u64, stale: u64, failed: u64 },
     /// A thread for a connection could not be started.
     Thread { source: io::Error },
     /// The report could not be written.
@@ -51,6 +57,17 @@ impl fmt::Display for Error {
                 f,
                 "{address} does not speak {protocol}: it answered \"{found}\"; check -s and --proto"
             ),
+            Self::Routes { target, what } => write!(
+                f,
+                "cannot learn which server of {} at {} has which keys: {what}",
+                target.protocol,
+                target.addresses()
+            ),
+            Self::Client { source } => write!(f, "{source}"),
+            Self::Outage { lost, stale, failed } => write!(
+                f,
+                "{lost} acknowledged writes lost, {stale} stale reads, {failed} requests refused, unknown or failed"
+            ),
             Self::Thread { source } => write!(f, "cannot start a thread: {source}"),
             Self::Report { source } => write!(f, "cannot write the report: {source}"),
             Self::Replies { wrong, refused, unknown, first } => write!(
@@ -68,10 +85,13 @@ impl std::error::Error for Error {
             | Self::Io { source, .. }
             | Self::Thread { source }
             | Self::Report { source } => Some(source),
+            Self::Client { source } => Some(source),
             Self::Usage(_)
             | Self::Closed { .. }
             | Self::Silent { .. }
             | Self::Nonsense { .. }
+            | Self::Routes { .. }
+            | Self::Outage { .. }
             | Self::Replies { .. } => None,
         }
     }

@@ -42,6 +42,8 @@ fn workload(load: &Workload) -> Value {
         "keys": load.keys,
         "key_bytes": load.key_len,
         "value_bytes": [load.value_len.start(), load.value_len.end()],
+        "spread_reads": load.spreads_reads,
+        "redis_wait": load.redis_wait,
         "rate": load.rate,
         "warmup_seconds": load.warmup.as_secs_f64(),
         "seconds": seconds,
@@ -53,7 +55,7 @@ fn series(series: &Series) -> Value {
     let latency = series.latency(|run| run.latency);
     json!({
         "protocol": series.target.protocol.name(),
-        "address": series.target.address.to_string(),
+        "address": series.target.addresses(),
         "runs": series.runs.iter().map(run).collect::<Vec<_>>(),
         "median": {
             "ops_per_second": series.median(|run| run.ops_per_second),
@@ -85,7 +87,7 @@ fn ratio(first: &Series, other: &Series) -> Value {
     let rounds = first.ratios(other);
     json!({
         "to": other.target.protocol.name(),
-        "address": other.target.address.to_string(),
+        "address": other.target.addresses(),
         "rounds": rounds,
         "median": median(rounds.clone()),
     })

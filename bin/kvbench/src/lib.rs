@@ -1,4 +1,4 @@
-//! A load generator for Ringcask, Redis and memcached, with one loop for all three.
+//! A load generator for Ringcask, Redis and memcached, alone and as clusters, with one loop for all.
 //!
 //! A figure means something beside another one, taken on the same machine, in the same minutes, by the
 //! same client. So the three protocols differ here only in how a request is rendered and where a reply
@@ -18,7 +18,10 @@
 //!
 //! Every value names its key and a version and is otherwise computed from them ([`values`]), so a wrong
 //! one is noticed when it is read. What is left out: whether a value is the *newest* (that is the work of
-//! the linearizability tests), TLS, and clusters of more than one server.
+//! the linearizability tests), and TLS.
+//!
+//! In a cluster each request goes to the server of its key ([`routes`]). `kvbench outage` measures something else: how
+//! long writes wait when a cluster loses servers, and whether any that was acknowledged is lost ([`outage`]).
 
 mod args;
 mod bench;
@@ -27,10 +30,12 @@ mod error;
 mod json;
 mod keys;
 mod number;
+mod outage;
 mod pace;
 mod plan;
 mod proto;
 mod report;
+mod routes;
 mod run;
 mod source;
 mod tally;
@@ -44,7 +49,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Mode};
 use crate::error::Error;
 use crate::plan::Plan;
 
@@ -55,6 +60,9 @@ const EXIT_USAGE: u8 = 2;
 /// reply was wrong, 2 wrong usage.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let plan = match Args::try_parse_from(args) {
+        Ok(Args { mode: Some(Mode::Outage(outage)), .. }) => {
+            return finish(outage::run(&outage, &mut std::io::stdout().lock()));
+        }
         Ok(args) => Plan::try_from(args),
         Err(error) => {
             // Standard output or error is gone: the exit code still says what happened.
@@ -62,7 +70,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(EXIT_USAGE));
         }
     };
-    match plan.and_then(|plan| bench::run(&plan, &mut std::io::stdout().lock())) {
+    finish(plan.and_then(|plan| bench::run(&plan, &mut std::io::stdout().lock())))
+}
+
+/// Says what went wrong, if anything did, and returns the exit code.
+fn finish(result: error::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             writeln!(std::io::stderr(), "kvbench: {error}").ok();

@@ -60,11 +60,31 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A server to measure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A server to measure, or a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) protocol: Protocol,
-    pub(crate) address: SocketAddr,
+    /// At least one; several are of one cluster, and lead to all its servers.
+    pub(crate) addresses: Vec<SocketAddr>,
+}
+
+impl Target {
+    /// Returns the first address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let none = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.addresses.first().copied().unwrap_or(none)
+    }
+
+    /// Returns whether requests go to several servers, by their keys.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.addresses.len() > 1
+    }
+
+    /// Returns all addresses, with commas between them.
+    pub(crate) fn addresses(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
+        addresses.join(",")
+    }
 }
 
 /// Shares of the kinds of requests, in percent; what is missing to 100 is sets of present keys.
@@ -160,6 +180,10 @@ pub(crate) struct Workload {
     pub(crate) keys: u32,
     pub(crate) key_len: usize,
     pub(crate) value_len: RangeInclusive<usize>,
+    /// Whether gets go to all copies of a key in turn.
+    pub(crate) spreads_reads: bool,
+    /// Copies that must have each Redis batch with sets before it counts as answered.
+    pub(crate) redis_wait: u32,
     /// Requests a second over all connections.
     pub(crate) rate: Option<u64>,
     pub(crate) warmup: Duration,
@@ -190,9 +214,9 @@ impl TryFrom<Args> for Plan {
     type Error = Error;
 
     fn try_from(args: Args) -> Result<Self, Error> {
-        let first = Target { protocol: args.proto, address: args.server };
+        let first = Target { protocol: args.proto, addresses: args.server.clone() };
         let targets: Vec<Target> =
-            std::iter::once(first).chain(args.compare.iter().copied()).collect();
+            std::iter::once(first).chain(args.compare.iter().cloned()).collect();
         check_limits(&args)?;
         check_keys(&args, &targets)?;
         let choice = match (args.dist, args.mix.name) {
@@ -208,6 +232,8 @@ impl TryFrom<Args> for Plan {
             keys: fit("keys", args.keys)?,
             key_len: fit("key-bytes", args.key_bytes)?,
             value_len: args.value_bytes,
+            spreads_reads: args.spread_reads,
+            redis_wait: args.redis_wait,
             rate: args.rate,
             warmup: args.warmup,
             until: args.ops.map_or(Until::Duration(args.duration), Until::Ops),

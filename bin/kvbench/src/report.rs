@@ -120,12 +120,12 @@ pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// Returns a line about a load.
-pub(crate) fn loaded(target: Target, found: &Found) -> String {
+pub(crate) fn loaded(target: &Target, found: &Found) -> String {
     let summary = Summary::new(found);
     format!(
         "{} {}: loaded {} keys in {:.1} s, {}/s\n",
         target.protocol,
-        target.address,
+        target.addresses(),
         grouped(found.tally.counts.ops()),
         summary.seconds,
         rate(summary.ops_per_second),
@@ -172,7 +172,7 @@ pub(crate) fn row(title: &str, all: &[Series]) -> String {
 }
 
 fn table(out: &mut String, load: &Workload, series: &Series) {
-    line(out, &title(load, series.target));
+    line(out, &title(load, &series.target));
     line(
         out,
         "   run        ops/s      MB/s    p50 µs    p99 µs  p99.9 µs    max µs  not found  refused  unknown  wrong",
@@ -210,7 +210,7 @@ fn table(out: &mut String, load: &Workload, series: &Series) {
     line(out, "");
 }
 
-fn title(load: &Workload, target: Target) -> String {
+fn title(load: &Workload, target: &Target) -> String {
     let (from, to) = (*load.value_len.start(), *load.value_len.end());
     let values = if from == to { size(to) } else { format!("{} to {}", size(from), size(to)) };
     let pace =
@@ -218,7 +218,7 @@ fn title(load: &Workload, target: Target) -> String {
     format!(
         "{} {}: {}, {} over {} keys of {} B, values of {values}, {} connections × depth {}, {pace}",
         target.protocol,
-        target.address,
+        target.addresses(),
         load.mix.name,
         load.choice,
         grouped(u64::from(load.keys)),
@@ -277,7 +277,9 @@ fn ratio_text(first: &Series, other: &Series) -> String {
     let (count, median) = (ratios.len(), median(ratios));
     format!(
         "{} / {} {}: {median:.2} × (median of {count}, {least:.2} to {most:.2})",
-        first.target.protocol, other.target.protocol, other.target.address
+        first.target.protocol,
+        other.target.protocol,
+        other.target.addresses()
     )
 }
 
@@ -303,7 +305,7 @@ mod tests {
             tally.counts.value_bytes = u64::from(count) * 100;
             Summary::new(&Found { tally, elapsed: Duration::from_secs(1) })
         });
-        Series { target: Target { protocol, address }, runs: runs.collect() }
+        Series { target: Target { protocol, addresses: vec![address] }, runs: runs.collect() }
     }
 
     fn workload() -> Workload {
@@ -315,6 +317,8 @@ mod tests {
             keys: 1_000_000,
             key_len: 16,
             value_len: 100..=100,
+            spreads_reads: false,
+            redis_wait: 0,
             rate: None,
             warmup: Duration::ZERO,
             until: Until::Duration(Duration::from_secs(1)),

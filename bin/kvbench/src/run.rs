@@ -1,6 +1,6 @@
 //! One run against one server: connect, start the threads, show progress, add up.
 //!
-//! All connections are made before the first request, so that a refusal shows at once and the threads start
+//! In a cluster a connection is one socket to each of its servers. All connections are made before the first request, so that a refusal shows at once and the threads start
 //! together. A run opens its own and closes them at its end. The first thread that fails stops the others.
 
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::proto::Wire;
 use crate::proto::memcached::Memcached;
 use crate::proto::redis::Redis;
 use crate::proto::ringcask::Ringcask;
+use crate::routes::{Routes, SERVERS_MAX};
 use crate::source::{Mixer, Source};
 use crate::tally::Tally;
 use crate::values::Values;
@@ -44,7 +45,7 @@ pub(crate) struct Found {
     pub(crate) elapsed: Duration,
 }
 
-/// A server being measured, and what must be remembered of it from run to run.
+/// A server or cluster being measured, and what must be remembered of it from run to run.
 #[derive(Debug)]
 pub(crate) struct Bench<'a> {
     pub(crate) target: Target,
@@ -55,9 +56,10 @@ pub(crate) struct Bench<'a> {
     inserted: Vec<u64>,
 }
 
-/// A thread's source and pace, and the connections they are for.
+/// A thread's source and pace, and the connections it is for.
 struct Seat {
-    connection: Connection,
+    /// One to each server.
+    connections: Vec<Connection>,
     source: Source,
     window: Window,
     pace: Option<Pace>,
@@ -84,15 +86,17 @@ impl<'a> Bench<'a> {
         let len = FRAME_LEN_MAX + self.workload.key_len + *self.workload.value_len.end();
         let depth = (LOAD_BATCH_LEN_MAX / len).clamp(1, LOAD_DEPTH_MAX);
         let keys = u64::from(self.workload.keys);
-        let opened = self.connect(connections, depth)?;
+        let routes = Routes::learn(&self.target)?;
+        let opened = self.connect(&routes, connections, depth)?;
         let now = Instant::now();
         let window = Window { measure_from: now, end: None, ops_max: u64::MAX };
-        let seats = (0_u64..).zip(opened).map(|(next, connection)| {
-            let source = Source::Load { next, stride: connections as u64, keys };
-            Seat { connection, source, window, pace: None, seed: u64::MAX - next }
+        let stride = connections as u64;
+        let seats = (0_u64..).zip(opened).map(|(next, connections)| {
+            let source = Source::Load { next, stride, keys };
+            Seat { connections, source, window, pace: None, seed: u64::MAX - next }
         });
         let bar = bar("loading", "{pos}/{len} keys", keys);
-        self.dispatch(seats.collect(), depth, &bar, |ops, _| ops)
+        self.dispatch(&routes, seats.collect(), depth, &bar, |ops, _| ops)
     }
 
     /// Measures once; `number` is the run's, from 0.
@@ -101,15 +105,16 @@ impl<'a> Bench<'a> {
     /// If the server cannot be reached, goes away or speaks another protocol.
     pub(crate) fn run(&mut self, number: u64) -> Result<Found> {
         let load = self.workload;
-        let opened = self.connect(load.connections, load.depth)?;
+        let routes = Routes::learn(&self.target)?;
+        let opened = self.connect(&routes, load.connections, load.depth)?;
         let start = Instant::now();
         let seats = opened.into_iter().zip(&self.inserted).enumerate();
-        let seats = seats.map(|(index, (connection, &inserted))| {
+        let seats = seats.map(|(index, (connections, &inserted))| {
             let seed = fastrand::Rng::with_seed(number << 32 | index as u64).u64(..);
             let mixer = Mixer::new(load, self.zipf.clone(), index, inserted, seed);
             let pace = load.rate.map(|rate| Pace::new(start, rate, index, load.connections));
             let window = window(load, start, index);
-            Seat { connection, source: Source::Mix(mixer), window, pace, seed: !seed }
+            Seat { connections, source: Source::Mix(mixer), window, pace, seed: !seed }
         });
         let total = match load.until {
             Until::Duration(time) => u64::try_from((load.warmup + time).as_millis()).unwrap_or(0),
@@ -118,9 +123,11 @@ impl<'a> Bench<'a> {
         let bar = bar(self.target.protocol.name(), "run {prefix}", total);
         bar.set_prefix((number + 1).to_string());
         let mut found =
-            self.dispatch(seats.collect(), load.depth, &bar, |ops, elapsed| match load.until {
-                Until::Duration(_) => u64::try_from(elapsed.as_millis()).unwrap_or(0),
-                Until::Ops(_) => ops,
+            self.dispatch(&routes, seats.collect(), load.depth, &bar, |ops, elapsed| {
+                match load.until {
+                    Until::Duration(_) => u64::try_from(elapsed.as_millis()).unwrap_or(0),
+                    Until::Ops(_) => ops,
+                }
             })?;
         let since =
             found.tally.ended_at.map(|at| at.saturating_duration_since(start + load.warmup));
@@ -131,34 +138,40 @@ impl<'a> Bench<'a> {
         Ok(found)
     }
 
-    fn connect(&self, count: usize, depth: usize) -> Result<Vec<Connection>> {
+    /// Makes `count` connections, each of a socket to every server.
+    fn connect(&self, routes: &Routes, count: usize, depth: usize) -> Result<Vec<Vec<Connection>>> {
+        if routes.servers.len() > SERVERS_MAX {
+            let found = routes.servers.len();
+            return Err(Error::Usage(format!("{found} servers are more than {SERVERS_MAX}")));
+        }
         let value_len = *self.workload.value_len.end();
         let reply_len = FRAME_LEN_MAX + self.workload.key_len + value_len;
         let reply_len_max = 2 * reply_len + (1 << 20);
-        let open = |_| Connection::open(self.target.address, depth * reply_len, reply_len_max);
-        (0..count).map(open).collect()
+        let open = |&server| Connection::open(server, depth * reply_len, reply_len_max);
+        (0..count).map(|_| routes.servers.iter().map(open).collect()).collect()
     }
 
     /// Starts the threads with the loop for the server's protocol.
     fn dispatch(
         &mut self,
+        routes: &Routes,
         seats: Vec<Seat>,
         depth: usize,
         bar: &ProgressBar,
         position: impl Fn(u64, Duration) -> u64,
     ) -> Result<Found> {
+        let load = (routes, seats, depth);
         match self.target.protocol {
-            Protocol::Ringcask => self.go(Ringcask, seats, depth, bar, position),
-            Protocol::Redis => self.go(Redis, seats, depth, bar, position),
-            Protocol::Memcached => self.go(Memcached, seats, depth, bar, position),
+            Protocol::Ringcask => self.go(Ringcask, load, bar, position),
+            Protocol::Redis => self.go(Redis, load, bar, position),
+            Protocol::Memcached => self.go(Memcached, load, bar, position),
         }
     }
 
     fn go<W: Wire>(
         &mut self,
         wire: W,
-        seats: Vec<Seat>,
-        depth: usize,
+        (routes, seats, depth): (&Routes, Vec<Seat>, usize),
         bar: &ProgressBar,
         position: impl Fn(u64, Duration) -> u64,
     ) -> Result<Found> {
@@ -169,6 +182,12 @@ impl<'a> Bench<'a> {
             key_len: self.workload.key_len,
             depth,
             protocol: self.target.protocol,
+            routes,
+            spreads_reads: self.workload.spreads_reads,
+            redis_wait: match self.target.protocol {
+                Protocol::Redis => self.workload.redis_wait,
+                Protocol::Ringcask | Protocol::Memcached => 0,
+            },
             stop: &stop,
         };
         let progress: Vec<Progress> = seats.iter().map(|_| Progress::default()).collect();
@@ -181,7 +200,7 @@ impl<'a> Bench<'a> {
                         wire,
                         &shared,
                         progress,
-                        seat.connection,
+                        seat.connections,
                         seat.source,
                         (seat.window, seat.pace),
                         seat.seed,

@@ -147,6 +147,8 @@ mod tests {
             keys,
             key_len: 16,
             value_len: 100..=100,
+            spreads_reads: false,
+            redis_wait: 0,
             rate: None,
             warmup: Duration::ZERO,
             until: Until::Ops(1),

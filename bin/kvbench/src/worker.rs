@@ -1,8 +1,9 @@
-//! The loop: one thread, one connection, batch after batch.
+//! The loop: one thread, one connection (in a cluster, a *lane* to each server), batch after batch.
 //!
 //! ```text
-//!   source ─▶ fill ─▶ out ──send──▶ server ──receive──▶ take_replies ─▶ tally
-//!               └─────▶ pending (kind, key, when it began) ──────┘
+//!   source ─▶ fill ─┬▶ lane: out ──send──▶ server ──receive──▶ take_replies ─▶ tally
+//!    (routes)       │    └─▶ pending (kind, key, when it began) ──────┘
+//!                   └▶ lane …
 //! ```
 //!
 //! The client shares the machine with the server, so the loop allocates nothing and asks for the time once a
@@ -12,6 +13,10 @@
 //! A batch is cut short before both its requests and its replies exceed [`EITHER_LEN_MAX`]: a server that
 //! answers while it reads would wait for us to read while we wait for it to read. A read-modify-write's set
 //! goes out in a batch of its own when the gets of its batch are answered.
+//!
+//! Of a batch over several lanes all parts are sent before the first reply is awaited; then lane after lane is read. A reply on a
+//! later lane may have arrived a little before it is read, so latencies of batches over several servers are upper
+//! bounds, of any depth above 1. With `--redis-wait` what a batch with sets asked counts as answered when its `WAIT` is.
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
@@ -23,7 +28,8 @@ use crate::error::{Error, Result};
 use crate::keys::Key;
 use crate::pace::Pace;
 use crate::plan::Protocol;
-use crate::proto::{Kind, Outcome, Step, Wire};
+use crate::proto::{Kind, Outcome, Step, Wire, redis};
+use crate::routes::Routes;
 use crate::source::{Op, Source};
 use crate::tally::{Tally, shortened};
 use crate::values::Values;
@@ -69,6 +75,10 @@ pub(crate) struct Shared<'a> {
     pub(crate) key_len: usize,
     pub(crate) depth: usize,
     pub(crate) protocol: Protocol,
+    pub(crate) routes: &'a Routes,
+    pub(crate) spreads_reads: bool,
+    /// Copies to wait for after a batch with sets, in Redis's protocol.
+    pub(crate) redis_wait: u32,
     /// Set by the first thread that fails.
     pub(crate) stop: &'a AtomicBool,
 }
@@ -81,26 +91,46 @@ struct Pending {
     begun_at: Instant,
 }
 
+/// A connection to one server, and the part of the batch that goes there.
+struct Lane {
+    connection: Connection,
+    out: Vec<u8>,
+    pending: Vec<Pending>,
+    /// A reply to `WAIT` is due behind those of the requests.
+    has_wait: bool,
+    /// Received bytes that are known to hold no whole reply.
+    searched: usize,
+}
+
+impl Lane {
+    fn clear(&mut self) {
+        self.out.clear();
+        self.pending.clear();
+        self.has_wait = false;
+    }
+}
+
 /// One thread's part of a run.
 pub(crate) struct Worker<'a, W> {
     wire: W,
     shared: &'a Shared<'a>,
     progress: &'a Progress,
-    connection: Connection,
+    /// One to each server of the routes, in their order.
+    lanes: Vec<Lane>,
+    /// Requests rendered for the next exchange, on all lanes.
+    rendered: usize,
+    /// Chooses among the servers that may be asked to read.
+    turn: usize,
     source: Source,
     window: Window,
     pace: Option<Pace>,
     key: Key,
     /// For versions and lengths of values.
     rng: fastrand::Rng,
-    out: Vec<u8>,
-    pending: Vec<Pending>,
     /// Keys read that are now to be set.
     modifies: Vec<u32>,
     /// Taken from the source but not sent yet.
     held: Option<Op>,
-    /// Received bytes that are known to hold no whole reply.
-    searched: usize,
     tally: Tally,
 }
 
@@ -110,26 +140,32 @@ impl<'a, W: Wire> Worker<'a, W> {
         wire: W,
         shared: &'a Shared<'a>,
         progress: &'a Progress,
-        connection: Connection,
+        connections: Vec<Connection>,
         source: Source,
         (window, pace): (Window, Option<Pace>),
         seed: u64,
     ) -> Self {
+        let lane = |connection| Lane {
+            connection,
+            out: Vec::new(),
+            pending: Vec::with_capacity(shared.depth),
+            has_wait: false,
+            searched: 0,
+        };
         Self {
             wire,
             shared,
             progress,
-            connection,
+            lanes: connections.into_iter().map(lane).collect(),
+            rendered: 0,
+            turn: 0,
             source,
             window,
             pace,
             key: Key::new(shared.key_len),
             rng: fastrand::Rng::with_seed(seed),
-            out: Vec::new(),
-            pending: Vec::with_capacity(shared.depth),
             modifies: Vec::new(),
             held: None,
-            searched: 0,
             tally: Tally::new(),
         }
     }
@@ -154,7 +190,7 @@ impl<'a, W: Wire> Worker<'a, W> {
         let mut now = Instant::now();
         while !self.is_over(now) {
             self.fill(now);
-            if self.pending.is_empty() {
+            if self.rendered == 0 {
                 let Some(pace) = &self.pace else { break };
                 now = sleep_until(pace.next_at(), self.window.end);
                 continue;
@@ -176,13 +212,12 @@ impl<'a, W: Wire> Worker<'a, W> {
 
     /// Renders the next batch: up to `depth` requests, at a fixed rate those that are due.
     fn fill(&mut self, now: Instant) {
-        self.out.clear();
-        self.pending.clear();
+        self.clear();
         let left = self.window.ops_max - self.tally.counts.ops();
         let count_max = usize::try_from(left).unwrap_or(usize::MAX).min(self.shared.depth);
         let frame_len = FRAME_LEN_MAX + self.shared.key_len;
-        let mut replies_len = 0;
-        while self.pending.len() < count_max {
+        let (mut requests_len, mut replies_len) = (0, 0);
+        while self.rendered < count_max {
             let Some(op) = self.held.take().or_else(|| self.source.next()) else { break };
             let value_len = *self.shared.value_len.end();
             let (request, reply) = match op.kind {
@@ -190,8 +225,9 @@ impl<'a, W: Wire> Worker<'a, W> {
                 Kind::Set => (frame_len + value_len, frame_len),
             };
             replies_len += reply;
-            let is_cut = replies_len.min(self.out.len() + request) > EITHER_LEN_MAX;
-            if is_cut && !self.pending.is_empty() {
+            requests_len += request;
+            let is_cut = replies_len.min(requests_len) > EITHER_LEN_MAX;
+            if is_cut && self.rendered > 0 {
                 self.held = Some(op);
                 break;
             }
@@ -209,93 +245,144 @@ impl<'a, W: Wire> Worker<'a, W> {
 
     /// Renders the sets of the read-modify-writes whose gets were answered.
     fn fill_modifies(&mut self, now: Instant) {
-        self.out.clear();
-        self.pending.clear();
+        self.clear();
         while let Some(key) = self.modifies.pop() {
             self.render(Op { kind: Kind::Set, key, is_modify: false }, now);
         }
     }
 
+    fn clear(&mut self) {
+        self.rendered = 0;
+        self.lanes.iter_mut().for_each(Lane::clear);
+    }
+
     fn render(&mut self, op: Op, begun_at: Instant) {
-        let key = self.key.render(op.key);
+        let Self { wire, shared, key, lanes, rng, turn, .. } = self;
+        let key = key.render(op.key);
+        let index = match op.kind {
+            _ if shared.routes.is_single() => 0,
+            Kind::Get if shared.spreads_reads => {
+                *turn = turn.wrapping_add(1);
+                shared.routes.member(key, *turn)
+            }
+            Kind::Get | Kind::Set => shared.routes.primary(key),
+        };
+        let Some(lane) = lanes.get_mut(index) else { return };
         let mut value_len = 0;
         match op.kind {
-            Kind::Get => self.wire.get(&mut self.out, key),
+            Kind::Get => wire.get(&mut lane.out, key),
             Kind::Set => {
-                let (from, to) = (*self.shared.value_len.start(), *self.shared.value_len.end());
-                value_len = if from == to { to } else { self.rng.usize(from..=to) };
-                let version = self.rng.u32(..);
-                self.wire.set(&mut self.out, key, value_len, |out| {
-                    self.shared.values.render(out, op.key, version, value_len);
+                let (from, to) = (*shared.value_len.start(), *shared.value_len.end());
+                value_len = if from == to { to } else { rng.usize(from..=to) };
+                let version = rng.u32(..);
+                wire.set(&mut lane.out, key, value_len, |out| {
+                    shared.values.render(out, op.key, version, value_len);
                 });
+                lane.has_wait |= shared.redis_wait > 0;
             }
         }
-        self.pending.push(Pending { op, value_len, begun_at });
+        lane.pending.push(Pending { op, value_len, begun_at });
+        self.rendered += 1;
     }
 
     /// Sends the batch and takes all its replies. Returns when the last came.
     fn exchange(&mut self) -> Result<Instant> {
-        self.connection.send(&self.out)?;
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.pending.is_empty()) {
+            if lane.has_wait {
+                redis::wait(&mut lane.out, self.shared.redis_wait);
+            }
+            lane.connection.send(&lane.out)?;
+        }
+        let mut now = Instant::now();
+        for index in 0..self.lanes.len() {
+            now = self.collect(index)?.unwrap_or(now);
+        }
+        self.progress.0.fetch_add(self.rendered as u64, Ordering::Relaxed);
+        Ok(now)
+    }
+
+    /// Takes all replies on one lane. Returns when the last came; none if nothing was asked there.
+    fn collect(&mut self, index: usize) -> Result<Option<Instant>> {
         let mut answered = 0;
         loop {
-            if !self.connection.receive()? {
-                return Err(self.nonsense(0));
+            let Some(lane) = self.lanes.get_mut(index).filter(|lane| !lane.pending.is_empty())
+            else {
+                return Ok(None);
+            };
+            if !lane.connection.receive()? {
+                return Err(nonsense(self.shared, &lane.connection, 0));
             }
             let now = Instant::now();
-            answered = self.take_replies(answered, now)?;
-            if answered == self.pending.len() {
-                self.progress.0.fetch_add(answered as u64, Ordering::Relaxed);
-                return if self.connection.received().is_empty() {
-                    Ok(now)
-                } else {
-                    Err(self.nonsense(0))
-                };
+            answered = self.take_replies(index, answered, now)?;
+            let Some(lane) = self.lanes.get_mut(index) else { return Ok(None) };
+            if answered < lane.pending.len() || lane.has_wait {
+                continue;
             }
+            return match lane.connection.received() {
+                [] => Ok(Some(now)),
+                _ => Err(nonsense(self.shared, &lane.connection, 0)),
+            };
         }
     }
 
     /// Takes all whole replies received, the first to pending request number `answered`; returns the next's.
-    fn take_replies(&mut self, mut answered: usize, now: Instant) -> Result<usize> {
+    fn take_replies(&mut self, index: usize, mut answered: usize, now: Instant) -> Result<usize> {
+        let Self { wire, shared, lanes, key, tally, window, modifies, .. } = self;
+        let Some(lane) = lanes.get_mut(index) else { return Ok(answered) };
+        let is_measured = now >= window.measure_from;
         let mut streak = Streak::default();
         let mut at = 0;
-        while let Some(pending) = self.pending.get(answered) {
-            let input = self.connection.received().get(at..).unwrap_or_default();
-            let key = self.key.render(pending.op.key);
-            match self.wire.reply(pending.op.kind, key, input, self.searched) {
+        while let Some(pending) = lane.pending.get(answered) {
+            let input = lane.connection.received().get(at..).unwrap_or_default();
+            let key = key.render(pending.op.key);
+            match wire.reply(pending.op.kind, key, input, lane.searched) {
                 Step::More => {
-                    self.searched = input.len();
+                    lane.searched = input.len();
                     break;
                 }
-                Step::Nonsense => return Err(self.nonsense(at)),
+                Step::Nonsense => return Err(nonsense(shared, &lane.connection, at)),
                 Step::Reply { len, outcome } => {
-                    let is_measured = now >= self.window.measure_from;
-                    self.shared.judge(&mut self.tally, pending, key, outcome, is_measured);
-                    if is_measured {
-                        streak.add(&mut self.tally, pending, now);
+                    shared.judge(tally, pending, key, outcome, is_measured);
+                    if is_measured && !lane.has_wait {
+                        streak.add(tally, pending, now);
                     }
                     if pending.op.is_modify {
-                        self.modifies.push(pending.op.key);
+                        modifies.push(pending.op.key);
                     }
-                    self.searched = 0;
+                    lane.searched = 0;
                     at += len;
                     answered += 1;
                 }
             }
         }
-        streak.record(&mut self.tally, now);
-        self.connection.consume(at);
+        if answered == lane.pending.len() && lane.has_wait {
+            let input = lane.connection.received().get(at..).unwrap_or_default();
+            if let Some((copies, len)) = redis::waited(input) {
+                let words = input.get(..len).unwrap_or_default();
+                if copies.is_none_or(|copies| copies < shared.redis_wait) {
+                    tally.record_bad(b"WAIT", Outcome::Unknown(words.trim_ascii_end()));
+                }
+                for pending in lane.pending.iter().filter(|_| is_measured) {
+                    streak.add(tally, pending, now);
+                }
+                lane.has_wait = false;
+                at += len;
+            }
+        }
+        streak.record(tally, now);
+        lane.connection.consume(at);
         Ok(answered)
     }
+}
 
-    /// Returns the error for received bytes that make no sense from `at` on.
-    fn nonsense(&self, at: usize) -> Error {
-        let found = self.connection.received().get(at..).unwrap_or_default();
-        let line = found.split(|&byte| byte == b'\n').next().unwrap_or(found);
-        Error::Nonsense {
-            address: self.connection.address(),
-            protocol: self.shared.protocol,
-            found: shortened(line.strip_suffix(b"\r").unwrap_or(line)),
-        }
+/// Returns the error for received bytes that make no sense from `at` on.
+fn nonsense(shared: &Shared<'_>, connection: &Connection, at: usize) -> Error {
+    let found = connection.received().get(at..).unwrap_or_default();
+    let line = found.split(|&byte| byte == b'\n').next().unwrap_or(found);
+    Error::Nonsense {
+        address: connection.address(),
+        protocol: shared.protocol,
+        found: shortened(line.strip_suffix(b"\r").unwrap_or(line)),
     }
 }
 

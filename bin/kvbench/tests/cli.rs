@@ -14,7 +14,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use fake::Manner;
+use fake::{Cluster, Manner};
 use serde_json::Value;
 
 const PROTOCOLS: [&str; 3] = ["ringcask", "redis", "memcached"];
@@ -250,4 +250,64 @@ fn runs_are_taken_in_turn_and_ratios_are_shown_for_each_round() {
     let row = text(&row.stdout);
     assert!(row.starts_with("| GET,50×1 | "), "{row}");
     assert_eq!(row.matches(" × |").count(), 2, "{row}");
+}
+
+#[test]
+fn in_a_cluster_each_request_goes_to_the_server_of_its_key() {
+    for protocol in ["ringcask", "redis"] {
+        let cluster = Cluster::start(protocol, Manner::Honest);
+        let [low, high] = cluster.addresses;
+        let args = "--load --mix mixed=50 --depth 8 --ops 4000 --json -c 3";
+        let output = kvbench(&format!("-s {low},{high} --proto {protocol} {SMALL} {args}"));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let run = &json(&output)["targets"][0]["runs"][0];
+        assert_eq!(run["gets"].as_u64().unwrap() + run["sets"].as_u64().unwrap(), 4000);
+        assert_eq!((run["not_found"].as_u64(), run["refused"].as_u64()), (Some(0), Some(0)));
+        let counts = cluster.counts();
+        assert_eq!(counts.iter().sum::<usize>(), 500, "no key is on two servers: {counts:?}");
+        assert!(counts.iter().all(|count| *count > 150), "{counts:?}");
+    }
+}
+
+#[test]
+fn a_cluster_that_cannot_be_learned_is_an_error() {
+    let [first, second] = [0, 1].map(|_| fake::start("ringcask", Manner::Honest));
+    let output = kvbench(&format!("-s {first},{second} {SMALL} --ops 10"));
+    assert_fails(&output, 1, &["which server", "has which keys"]);
+    let output = kvbench(&format!("-s {first},{second} --proto memcached {SMALL} --ops 10"));
+    assert_fails(&output, 2, &["memcached has no cluster"]);
+}
+
+#[test]
+fn a_redis_batch_is_answered_when_its_copies_are_there() {
+    let address = fake::replicated(2);
+    let args = "--mix mixed=50 --load --ops 500 --depth 4 --redis-wait 2 --json";
+    let output = bench("redis", address, args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let run = &json(&output)["targets"][0]["runs"][0];
+    assert_eq!(run["gets"].as_u64().unwrap() + run["sets"].as_u64().unwrap(), 500);
+    let output = bench("redis", address, "--mix set --ops 500 --redis-wait 3");
+    assert_fails(&output, 1, &["an unknown outcome of WAIT", ":2"]);
+}
+
+#[test]
+fn an_outage_run_finds_all_that_was_acknowledged_or_says_what_is_lost() {
+    let cluster = Cluster::start("ringcask", Manner::Honest);
+    let [low, high] = cluster.addresses;
+    for wanted in ["", "--strict"] {
+        let output = kvbench(&format!(
+            "outage -s {low},{high} --writers 3 --readers 1 --duration 300ms --json {wanted}"
+        ));
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let found = json(&output);
+        assert!(found["acknowledged"].as_u64().unwrap() > 10, "{found}");
+        assert_eq!((found["lost"].as_u64(), found["reads_stale"].as_u64()), (Some(0), Some(0)));
+        assert!(found["outage_ms"].as_f64().unwrap() <= 300.0, "{found}");
+        assert_eq!(found["by_primary"].as_array().unwrap().len(), 2);
+    }
+    let [liar, _] = Cluster::start("ringcask", Manner::Lies).addresses;
+    let output = kvbench(&format!("outage -s {liar} --writers 1 --duration 100ms"));
+    assert_fails(&output, 1, &["acknowledged writes lost"]);
+    let output = kvbench("outage --duration 61m");
+    assert_fails(&output, 2, &["--duration"]);
 }

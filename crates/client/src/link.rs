@@ -12,8 +12,10 @@ use crate::connection::{Connection, Fault};
 /// a sync takes, and a fraction of the second in which a crashed server's place is taken.
 pub(crate) const QUIET_MIN: Duration = Duration::from_millis(200);
 
-/// The longest time between two such questions.
-pub(crate) const QUIET_MAX: Duration = Duration::from_millis(800);
+/// The shortest and longest time between two such questions: in between, a quarter of the time it has been quiet, so that
+/// what the map says by then is learned at most a quarter late.
+const AGAIN_MIN: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_millis(800);
 
 /// What waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl Link {
     /// Takes note that its quiet was noticed.
     pub(crate) fn noticed(&mut self, now: Instant) {
         let quiet = now.saturating_duration_since(self.quiet_since(now));
-        self.patience = quiet + quiet.clamp(QUIET_MIN, QUIET_MAX);
+        self.patience = quiet + (quiet / 4).clamp(AGAIN_MIN, AGAIN_MAX);
     }
 
     /// Gives up the connection; returns what waited, each with whether the server can have got it.

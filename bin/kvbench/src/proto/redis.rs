@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `*2 $3 GET $n key` | `$n value`, `$-1` (not found), `-ERR …` |
 //! | `*3 $3 SET $n key $n value` | `+OK`, `-ERR …` |
+//! | `*3 $4 WAIT $n copies $n ms` | `:copies` |
 //!
 //! Each element ends in CR LF. Source: the Redis serialization protocol specification, version 2.
 
@@ -76,6 +77,20 @@ fn bulk(input: &[u8]) -> Step<'_> {
     }
 }
 
+/// Appends a request to wait until `copies` other servers have all sets of this connection.
+pub(crate) fn wait(out: &mut Vec<u8>, copies: u32) {
+    let copies = copies.to_string();
+    let request = format!("*3\r\n$4\r\nWAIT\r\n${}\r\n{copies}\r\n$5\r\n30000\r\n", copies.len());
+    out.extend_from_slice(request.as_bytes());
+}
+
+/// Reads the answer to [`wait`]: how many servers have them, and the answer's length; nothing if it is not whole.
+pub(crate) fn waited(input: &[u8]) -> Option<(Option<u32>, usize)> {
+    let (line, len) = line(input, 0)?;
+    let count = line.strip_prefix(b":").and_then(decimal);
+    Some((count.and_then(|count| u32::try_from(count).ok()), len))
+}
+
 /// Longest header of a bulk string: `$`, at most 12 digits, CR LF, and some to spare.
 const HEADER_LEN_MAX: usize = 32;
 
@@ -104,6 +119,16 @@ mod tests {
         check(Redis, Kind::Set, b"-OOM y\r\n", Outcome::Refused(b"OOM y"));
         let long = [b"$40\r\n".as_slice(), &[b'v'; 40], b"\r\n"].concat();
         check(Redis, Kind::Get, &long, Outcome::Value(&[b'v'; 40]));
+    }
+
+    #[test]
+    fn a_wait_is_answered_with_the_number_of_copies() {
+        let mut out = Vec::new();
+        wait(&mut out, 2);
+        assert_eq!(out, b"*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$5\r\n30000\r\n");
+        assert_eq!(waited(b":2\r"), None);
+        assert_eq!(waited(b":2\r\n:1"), Some((Some(2), 4)));
+        assert_eq!(waited(b"-ERR no\r\n"), Some((None, 9)));
     }
 
     #[test]

@@ -32,20 +32,71 @@ pub enum Manner {
 struct Server {
     protocol: &'static str,
     manner: Manner,
+    /// What it answers to who asks which servers there are.
+    map: Arc<Mutex<String>>,
+    /// Copies that it says have a set.
+    copies: u32,
     entries: Mutex<HashMap<String, String>>,
     requests: AtomicU64,
 }
 
 /// Starts a server that lives as long as the test process, and returns its address.
 pub fn start(protocol: &'static str, manner: Manner) -> SocketAddr {
+    serve(protocol, manner, 0, &Arc::default()).0
+}
+
+/// Starts a Redis that says that so many copies have each set.
+pub fn replicated(copies: u32) -> SocketAddr {
+    serve("redis", Manner::Honest, copies, &Arc::default()).0
+}
+
+/// A cluster of two servers, one for each half of the slots.
+pub struct Cluster {
+    pub addresses: [SocketAddr; 2],
+    servers: [Arc<Server>; 2],
+}
+
+impl Cluster {
+    /// Starts a cluster.
+    pub fn start(protocol: &'static str, manner: Manner) -> Self {
+        let map = Arc::default();
+        let [(low, first), (high, second)] = [0, 1].map(|_| serve(protocol, manner, 0, &map));
+        *map.lock().unwrap() = if protocol == "ringcask" {
+            let (zero, end) = ("0".repeat(32), "f".repeat(32));
+            let (to, from) = (format!("7{}", "f".repeat(31)), format!("8{}", "0".repeat(31)));
+            format!("keyrange_read_success {zero},{to},{low};{from},{end},{high};\r\n")
+        } else {
+            let range = |from, to, node: SocketAddr| {
+                format!("*3\r\n:{from}\r\n:{to}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{}\r\n", node.port())
+            };
+            format!("*2\r\n{}{}", range(0, 8191, low), range(8192, 16_383, high))
+        };
+        Self { addresses: [low, high], servers: [first, second] }
+    }
+
+    /// Returns how many entries each server has.
+    pub fn counts(&self) -> [usize; 2] {
+        self.servers.each_ref().map(|server| server.entries.lock().unwrap().len())
+    }
+}
+
+fn serve(
+    protocol: &'static str,
+    manner: Manner,
+    copies: u32,
+    map: &Arc<Mutex<String>>,
+) -> (SocketAddr, Arc<Server>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = Arc::new(Server {
         protocol,
         manner,
+        map: Arc::clone(map),
+        copies,
         entries: Mutex::default(),
         requests: AtomicU64::new(0),
     });
+    let started = Arc::clone(&server);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let server = Arc::clone(&server);
@@ -53,7 +104,7 @@ pub fn start(protocol: &'static str, manner: Manner) -> SocketAddr {
             std::thread::spawn(move || server.serve(stream.unwrap()));
         }
     });
-    address
+    (address, started)
 }
 
 /// Answers nothing for `time`, but no longer than the client waits.
@@ -80,6 +131,9 @@ impl Server {
                 _ => {}
             }
             let reply = match value {
+                _ if key == "SLOTS" || key == "keyrange_read" => self.map(),
+                _ if key == "keyrange" => self.map().replacen("_read", "", 1),
+                _ if key == "WAIT" => format!(":{}\r\n", self.copies),
                 Some(value) => self.set(key, value),
                 None => self.get(&key),
             };
@@ -95,19 +149,26 @@ impl Server {
         let mut words = line.split(' ').map(str::to_owned);
         match self.protocol {
             "ringcask" => {
-                words.next()?;
-                Some((words.next()?, words.next()))
+                let verb = words.next()?;
+                Some((words.next().unwrap_or(verb), words.next()))
             }
             "memcached" => match words.next()?.as_str() {
                 "get" => Some((words.next()?, None)),
                 _ => Some((words.next()?, lines.next())),
             },
             _ => {
-                let key = lines.nth(3)?;
+                let verb = lines.nth(1)?;
+                let key = lines.nth(1)?;
                 let value = (line == "*3").then(|| lines.nth(1)).flatten();
-                Some((key, value))
+                Some((if verb == "WAIT" { verb } else { key }, value))
             }
         }
+    }
+
+    /// Returns what is answered to who asks for the map; something else by a server without.
+    fn map(&self) -> String {
+        let map = self.map.lock().unwrap().clone();
+        if map.is_empty() { "error unknown request at column 1\r\n".into() } else { map }
     }
 
     fn get(&self, key: &str) -> String {

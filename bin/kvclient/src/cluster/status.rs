@@ -120,11 +120,15 @@ fn verdict(status: &Status) -> String {
         );
     }
     if slots.short_of_copies > 0 {
-        return format!(
-            "all {} are served; {} have fewer than {copies}, which are being made",
+        let mut line = format!(
+            "all {} are served; {} have fewer than {copies}",
             things(all, "slot"),
             count(slots.short_of_copies)
         );
+        if slots.with_learner > 0 {
+            line += &format!(", {} are being copied", count(slots.with_learner));
+        }
+        return line;
     }
     let mut line = format!("all {} have their {copies}", things(all, "slot"));
     let moving = all.saturating_sub(slots.complete);
@@ -160,7 +164,8 @@ mod tests {
 
     fn slots(complete: usize, without_primary: usize, short_of_copies: usize) -> String {
         format!(
-            "{{\"complete\":{complete},\"without_primary\":{without_primary},\"with_learner\":0,\"short\":0,\"moving\":0,\"without_backup\":0,\"short_of_copies\":{short_of_copies}}}"
+            "{{\"complete\":{complete},\"without_primary\":{without_primary},\"with_learner\":{},\"short\":0,\"moving\":0,\"without_backup\":0,\"short_of_copies\":{short_of_copies}}}",
+            short_of_copies.min(64)
         )
     }
 
@@ -181,7 +186,7 @@ mod tests {
                 "",
                 "! look here",
                 "",
-                "all 4,096 slots are served; 3,072 have fewer than 2 copies, which are being made",
+                "all 4,096 slots are served; 3,072 have fewer than 2 copies, 64 are being copied",
             ]
         );
     }
