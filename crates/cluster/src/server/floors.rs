@@ -30,7 +30,8 @@ impl Floors {
     /// Takes out what can be raised: a slot may have been dropped since, and be here again with nothing in it.
     fn take<'a>(&mut self, replica: impl Fn(SlotId) -> Option<&'a Replica>) -> Vec<(SlotId, Lsn)> {
         let is_held = |(slot, floor): &(SlotId, Lsn)| {
-            replica(*slot).is_some_and(|replica| replica.is_stored && *floor <= replica.commit)
+            replica(*slot)
+                .is_some_and(|replica| replica.is_stored && floor.0 <= replica.commit.0 + 1)
         };
         std::mem::take(&mut self.0).into_iter().filter(is_held).collect()
     }
@@ -86,7 +87,7 @@ impl Server {
             if primary.phase == Phase::Reconciling {
                 continue;
             }
-            let floor = std::mem::replace(&mut primary.next_request_floor, commit);
+            let floor = std::mem::replace(&mut primary.next_request_floor, Lsn(commit.0 + 1));
             if floor > Lsn(0) {
                 self.request_floors.note(slot, floor);
                 // They are told with the commit point, once more if it has not moved.

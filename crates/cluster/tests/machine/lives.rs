@@ -1,0 +1,84 @@
+//! Lives of servers: who is leaving, who is new, who is not known.
+
+use std::time::Duration;
+
+use cluster::{
+    Action, Event, Incarnation, Link, Message, ServerId, Session, Standing, StopReason, Version,
+};
+
+use crate::host::{B, C, Host, ME, held, info, slot};
+
+#[test]
+fn a_server_that_leaves_ends_when_it_holds_nothing_whoever_asked_for_it() {
+    let mut host =
+        Host::with(Default::default(), Standing::Leaving, vec![(slot(0), held(1, B, &[ME], None))]);
+    host.wait(Duration::from_millis(100));
+    assert!(!host.actions.contains(&Action::Stop(StopReason::Left)), "it holds a slot");
+    host.change(vec![], vec![(slot(0), held(2, B, &[C], None))]);
+    host.wait(Duration::from_millis(20));
+    assert!(host.actions.contains(&Action::Stop(StopReason::Left)));
+}
+
+#[test]
+fn one_that_waits_to_be_asked_onto_the_ring_does_not_end() {
+    let mut host = Host::with(Default::default(), Standing::Standby, vec![]);
+    host.wait(Duration::from_millis(100));
+    assert!(!host.actions.contains(&Action::Stop(StopReason::Left)));
+    host.step(Event::Leave);
+    host.wait(Duration::from_millis(20));
+    assert!(host.actions.contains(&Action::Stop(StopReason::Left)), "but by its own wish");
+}
+
+/// Returns the connections asked for since, with where they lead, and those that were closed.
+fn connections(host: &mut Host) -> (Vec<String>, usize) {
+    let actions = std::mem::take(&mut host.actions);
+    let closed = actions.iter().filter(|a| matches!(a, Action::Close(Link::Out(..)))).count();
+    let asked = actions.into_iter().filter_map(|action| match action {
+        Action::Connect { address, .. } => Some(address),
+        _ => None,
+    });
+    (asked.collect(), closed)
+}
+
+#[test]
+fn a_session_is_opened_anew_when_the_peer_s_life_or_address_is_another() {
+    let mut host = Host::new(vec![(slot(0), held(1, ME, &[B], None))]);
+    host.connect_all();
+    host.actions.clear();
+    host.change(vec![(C, info(C, Standing::Serving, 2))], vec![]);
+    assert_eq!(connections(&mut host), (vec![], 0), "nothing of this peer changed");
+    host.change(vec![(B, info(B, Standing::Serving, 2))], vec![]);
+    assert_eq!(connections(&mut host), (vec!["a:2".to_owned()], 1));
+    let moved = cluster::ServerInfo { address: "b:9".to_owned(), ..info(B, Standing::Serving, 2) };
+    host.change(vec![(B, moved)], vec![]);
+    assert_eq!(connections(&mut host), (vec!["b:9".to_owned()], 1));
+}
+
+#[test]
+fn nothing_is_kept_for_one_that_the_map_does_not_know() {
+    let mut host = Host::new(vec![(slot(0), held(1, B, &[ME], None))]);
+    for id in 100..200 {
+        let session = Session { incarnation: Incarnation(1), number: 1 };
+        let link = Link::In(ServerId(id), session);
+        host.actions.clear();
+        host.step(Event::Received(link, Message::Hello { session, version: Version(7) }));
+        assert_eq!(host.actions, [Action::Close(link)]);
+        host.beacon(link);
+    }
+    assert!(!format!("{:?}", host.machine).contains("ServerId(150)"));
+}
+
+#[test]
+fn slots_that_come_and_go_together_cost_one_sync() {
+    let all = |epoch, primary, backups: &[ServerId]| {
+        (0..4).map(|index| (slot(index), held(epoch, primary, backups, None))).collect::<Vec<_>>()
+    };
+    let mut host = Host::new(all(1, B, &[ME]));
+    assert_eq!(host.storage.calls, [("create", 4)]);
+    host.change(vec![], all(2, ME, &[]));
+    assert_eq!(host.storage.calls.len(), 1, "they are here");
+    // The ring says that B and C hold everything.
+    let ring = hashring::Ring::from_tokens(4, [(slot(1), B), (slot(3), C)]).unwrap();
+    host.change_ring(ring, all(3, B, &[C]));
+    assert_eq!(host.storage.calls, [("create", 4), ("drop", 4)]);
+}
