@@ -21,7 +21,9 @@ pids=()
 declare -A addresses=()
 
 # name : servers : connections : depth : mix : title. The second word says how the servers are started and
-# filled: `memory` without syncing, `large` the same with values of 100 KiB, `sync` with every write synced.
+# filled: `memory` without syncing, `large` the same with values of 100 KiB, `sync` with every write synced. Those in 3 are
+# clusters: an ECS and three kvservers beside a Redis with two replicas and WAIT 2 (`always3`, `second3`), or beside a Redis
+# Cluster of three primaries, which keeps one copy of each key (`never3`).
 readonly grid="
 get-50-1    : memory :  50 :  1 : get : GET, 50 connections
 set-50-1    : memory :  50 :  1 : set : SET, 50 connections
@@ -36,6 +38,14 @@ set-100k-50 : large  :  50 :  1 : set : SET, 100 KiB values, 50 connections
 sync-1      : sync   :   1 :  1 : set : SET, every write synced, 1 connection
 sync-50     : sync   :  50 :  1 : set : SET, every write synced, 50 connections
 sync-200    : sync   : 200 :  1 : set : SET, every write synced, 200 connections
+put3-1      : always3 :   1 :  1 : set : put on three servers, synced, 1 connection
+put3-50     : always3 :  50 :  1 : set : put on three servers, synced, 50 connections
+put3-50-16  : always3 :  50 : 16 : set : put on three servers, synced, 50 connections, depth 16
+put3-200    : always3 : 200 :  1 : set : put on three servers, synced, 200 connections
+second3-50  : second3 :  50 :  1 : set : put on three servers, synced each second, 50 connections
+second3-50-16 : second3 : 50 : 16 : set : put on three servers, synced each second, 50 connections, depth 16
+put3n-1     : never3  :   1 :  1 : set : put on three servers, not synced, 1 connection
+get3-50     : never3  :  50 :  1 : get : get over three servers, 50 connections
 "
 
 # Seconds a server may take to listen, and between two looks.
@@ -120,12 +130,12 @@ check_servers() {
     for name in ${servers//,/ }; do
         case $name in
         ringcask) program= ;;
-        redis) program=redis-server ;;
+        redis) program=redis-cli ;;
         memcached) program=memcached ;;
         *) fail "no server $name: ringcask, redis or memcached" 2 ;;
         esac
         if [ -n "$program" ] && ! command -v "$program" >/dev/null; then
-            note "$program is not installed (Debian: apt-get install $program); its column stays empty"
+            note "$program is not installed (Debian: apt-get install ${program/redis-cli/redis}); its column stays empty"
             continue
         fi
         found+=("$name")
@@ -141,7 +151,7 @@ build() {
     fi
     command -v cargo >/dev/null || fail "cargo is not installed; see https://rustup.rs"
     note "building (release) ..."
-    cargo build --release --quiet --manifest-path "$top/Cargo.toml" -p kvbench -p kvserver || fail "the build failed"
+    cargo build --release --quiet --manifest-path "$top/Cargo.toml" -p kvbench -p kvserver -p ecs -p kvclient || fail "the build failed"
     local target
     target=$(cargo metadata --manifest-path "$top/Cargo.toml" --format-version 1 --no-deps |
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
@@ -183,9 +193,12 @@ start() {
     dir=$(mktemp -d "$parent/bench.XXXXXX")
 
     for name in $servers; do
-        [ "$group $name" != "sync memcached" ] || continue
+        [[ "$group $name" != "sync memcached" && "$group $name" != *"3 memcached" ]] || continue
         mkdir "$dir/$name"
-        "start_$name" "$group"
+        case $group in
+        *3) "start_${name}_cluster" "$group" ;;
+        *) "start_$name" "$group" ;;
+        esac
     done
 }
 
@@ -195,10 +208,75 @@ start_ringcask() {
     "$binaries/kvserver" --port 0 --dir "$dir/ringcask/data" --sync "$policy" --log-level warn \
         </dev/null >"$dir/ringcask/out" 2>"$dir/ringcask/log" &
     pids+=($!)
-    wait_until "kvserver" $! "$dir/ringcask/log" grep -q listening "$dir/ringcask/out"
+    wait_until "kvserver" $! "$dir/ringcask/log" grep -qs listening "$dir/ringcask/out"
     read -r word rest <"$dir/ringcask/out"
     [ "$word" = listening ] || fail "kvserver said $word"
     addresses[ringcask]=$rest
+}
+
+# ECS and three servers; ready when every slot has its three copies.
+start_ringcask_cluster() {
+    local policy=never word ecs address members=() i
+    case $1 in
+    always3) policy=always ;;
+    second3) policy=interval=1000 ;;
+    esac
+    "$binaries/ecs" --port 0 --dir "$dir/ringcask/ecs" --log-level warn \
+        </dev/null >"$dir/ringcask/ecs.out" 2>"$dir/ringcask/ecs.log" &
+    pids+=($!)
+    wait_until ecs $! "$dir/ringcask/ecs.log" grep -qs listening "$dir/ringcask/ecs.out"
+    read -r word ecs <"$dir/ringcask/ecs.out"
+    for i in 1 2 3; do
+        "$binaries/kvserver" --port 0 --bootstrap "$ecs" --stay --dir "$dir/ringcask/$i" --sync "$policy" --log-level warn \
+            </dev/null >"$dir/ringcask/$i.out" 2>"$dir/ringcask/$i.log" &
+        pids+=($!)
+        wait_until kvserver $! "$dir/ringcask/$i.log" grep -qs listening "$dir/ringcask/$i.out"
+        read -r word address <"$dir/ringcask/$i.out"
+        members+=("$address")
+    done
+    wait_until "the cluster" $! "$dir/ringcask/ecs.log" has_all_copies "$ecs"
+    addresses[ringcask]=$(IFS=,; echo "${members[*]}")
+}
+
+has_all_copies() {
+    "$binaries/kvclient" cluster --ecs "$1" status 2>/dev/null | grep -q 'slots have their 3 copies$'
+}
+
+# Three of Redis: a primary with two replicas, or three primaries of a Redis Cluster.
+start_redis_cluster() {
+    local ports=() i settings=(--appendonly no)
+    case $1 in
+    always3) settings=(--appendonly yes --appendfsync always --auto-aof-rewrite-percentage 0) ;;
+    second3) settings=(--appendonly yes --appendfsync everysec --auto-aof-rewrite-percentage 0) ;;
+    never3) settings+=(--cluster-enabled yes) ;;
+    esac
+    for i in 1 2 3; do
+        free_port
+        ports+=("$port")
+        mkdir "$dir/redis/$i"
+        redis-server --bind 127.0.0.1 --port "$port" --cluster-port $((port + 10000)) --dir "$dir/redis/$i" --save '' \
+            "${settings[@]}" </dev/null >"$dir/redis/$i.log" 2>&1 &
+        pids+=($!)
+        wait_until redis-server $! "$dir/redis/$i.log" is_listening "$port"
+    done
+    if [ "$1" = never3 ]; then
+        redis-cli --cluster create "127.0.0.1:${ports[0]}" "127.0.0.1:${ports[1]}" "127.0.0.1:${ports[2]}" \
+            --cluster-yes >"$dir/redis/create.log" 2>&1 || fail "redis-cli could not make a cluster"
+        wait_until "the Redis Cluster" $! "$dir/redis/create.log" is_redis "${ports[2]}" "cluster info" cluster_state:ok
+        addresses[redis]=127.0.0.1:${ports[0]},127.0.0.1:${ports[1]},127.0.0.1:${ports[2]}
+        return
+    fi
+    for i in 1 2; do
+        redis-cli -p "${ports[$i]}" replicaof 127.0.0.1 "${ports[0]}" >/dev/null
+        wait_until "a Redis replica" $! "$dir/redis/1.log" is_redis "${ports[$i]}" "info replication" master_link_status:up
+    done
+    addresses[redis]=127.0.0.1:${ports[0]}
+}
+
+# is_redis PORT COMMAND TEXT: whether what the command says holds the text.
+is_redis() {
+    # shellcheck disable=SC2086
+    redis-cli -p "$1" $2 2>/dev/null | grep -q "$3"
 }
 
 # Redis may rewrite its log only if it wants to; here it need not, which is in its favour.
@@ -268,6 +346,11 @@ load() {
         space=(--keys "$keys" --value-bytes 100)
         return
         ;;
+    always3 | second3)
+        space=(--keys "$keys" --value-bytes 100 --redis-wait 2)
+        return
+        ;;
+    never3) space=(--keys "$keys" --value-bytes 100) ;;
     esac
     note "loading ..."
     client "${space[@]}" --load --ops 0 >&2
