@@ -8,7 +8,7 @@ use protocol::Request;
 
 use crate::connection::{Connection, Fault};
 use crate::deadline::Deadline;
-use crate::link::Link;
+use crate::link::{Asked, Link};
 use crate::router::Router;
 use crate::{Config, Error};
 
@@ -78,7 +78,9 @@ impl Core {
     /// Closes what cannot be used again, and forgets servers if they are too many.
     pub(crate) fn tidy(&mut self) {
         for link in self.links.iter_mut().filter(|link| !link.is_idle()) {
-            link.lose();
+            let had_ids =
+                |(asked, _): &(Asked, bool)| matches!(asked, Asked::Op { has_id: true, .. });
+            self.has_strays |= link.lose().iter().any(had_ids);
         }
         if self.router.forget_many() {
             self.links.clear();

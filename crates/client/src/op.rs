@@ -37,7 +37,7 @@ pub(crate) struct Op<'a> {
     pub(crate) route: Route,
     /// The number in its request id.
     pub(crate) number: u64,
-    /// All operations of its slot that it must not overtake are done.
+    /// It is on its way: all operations of its slot that it must not overtake are done.
     pub(crate) is_admitted: bool,
     /// An attempt was made that may have been carried out.
     pub(crate) is_doubtful: bool,

@@ -13,8 +13,8 @@
 //!   brings nothing new doubles that, up to [`LEARN_PAUSE_MAX`]. Whoever doubted the same map waits for the same answer.
 //! * **Whom to learn from**: first the server that just said it is not responsible, since it knows who is; then those of the map in
 //!   turn, then every server ever known, the given ones among them. So no single server is needed, and no coordinator.
-//! * **A server that was lost** is left alone for [`SUSPECT_MIN`], twice as long each time it is lost again, up to
-//!   [`SUSPECT_MAX`]. Reads go elsewhere meanwhile; writes learn whether somebody took its place.
+//! * **A server that was lost** twice, or cannot be reached, is left alone for [`SUSPECT_MIN`], twice as long each time it happens
+//!   again, up to [`SUSPECT_MAX`]. Reads go elsewhere meanwhile; writes learn whether somebody took its place.
 //! * **A map of one server** is that server's own, whatever address it thinks it has: it is asked where it was found.
 //!
 //! Time is given from outside. Pauses are drawn at random from their upper half, as those of `backoff` are.
@@ -33,7 +33,7 @@ pub(crate) const LEARN_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// The longest pause between two questions for the map: a fraction of the second in which a crashed server's place is taken.
 pub(crate) const LEARN_PAUSE_MAX: Duration = Duration::from_millis(160);
 
-/// How long a server is left alone that was lost once: it may have closed a connection only.
+/// How long a server is left alone at first.
 pub(crate) const SUSPECT_MIN: Duration = Duration::from_millis(20);
 
 /// How long a server is left alone at most: trying one that is away costs a time-out.
@@ -214,7 +214,7 @@ impl Router {
     }
 
     /// Takes note of what an attempt at `server` came to; returns when the operation may go on, if not at once.
-    /// That a server was [`lost`](Self::lost) is to be told once for all operations that met it.
+    /// That a server was [`lost`](Self::lost) or [`unreachable`](Self::unreachable) is to be told once for all operations.
     pub(crate) fn met(
         &mut self,
         route: &mut Route,
@@ -252,10 +252,20 @@ impl Router {
         }
     }
 
-    /// Leaves a server alone for a while.
+    /// Takes note that the connection to a server ended, or that it was silent: it is left alone if that happens again
+    /// before it answers, since a server may close a connection and take the next.
     pub(crate) fn lost(&mut self, server: usize, now: Instant) {
+        match self.servers.get_mut(server) {
+            Some(known) if known.lost_count == 0 => known.lost_count = 1,
+            _ => self.unreachable(server, Duration::ZERO, now),
+        }
+    }
+
+    /// Leaves a server alone for a while, at least as long as it `cost` to find out that it is of no use.
+    pub(crate) fn unreachable(&mut self, server: usize, cost: Duration, now: Instant) {
         if let Some(known) = self.servers.get_mut(server) {
-            let pause = SUSPECT_MIN.saturating_mul(1 << known.lost_count.min(16)).min(SUSPECT_MAX);
+            let pause = SUSPECT_MIN.saturating_mul(1 << known.lost_count.saturating_sub(1).min(16));
+            let pause = pause.max(cost.saturating_mul(2)).min(SUSPECT_MAX);
             known.lost_count = known.lost_count.saturating_add(1);
             known.suspect_until = now.checked_add(jittered(pause));
         }
@@ -301,7 +311,8 @@ impl Router {
         let is_new = self.map.as_ref() != Some(&map);
         self.map = Some(map);
         self.number = self.number.saturating_add(1);
-        self.learn_pause = match is_new {
+        let is_rare = self.next_learn_at.is_none_or(|at| at + LEARN_PAUSE_MAX < now);
+        self.learn_pause = match is_new || is_rare {
             true => LEARN_PAUSE_MIN,
             false => self.learn_pause.saturating_mul(2).min(LEARN_PAUSE_MAX),
         };
@@ -311,7 +322,7 @@ impl Router {
 
     /// Takes note that `teacher` told no map; another one is to be asked.
     pub(crate) fn not_learned(&mut self, teacher: usize, now: Instant) {
-        self.lost(teacher, now);
+        self.unreachable(teacher, Duration::ZERO, now);
     }
 
     /// Returns when the map may be asked for, if not now.

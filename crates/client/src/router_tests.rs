@@ -156,9 +156,11 @@ fn whoever_doubted_a_map_is_content_with_one_that_was_learned_since() {
 #[test]
 fn a_lost_server_is_left_alone_longer_and_longer_up_to_the_limit() {
     let (mut router, now) = router();
+    router.lost(0, now);
+    assert_eq!(router.next(&mut write(), now), Step::Ask(0), "it may have closed one connection");
     let mut pause = SUSPECT_MIN;
     for _ in 0..10 {
-        router.lost(0, now);
+        router.unreachable(0, Duration::ZERO, now);
         let mut route = Route::new(LOWER, Need::Write);
         assert_ne!(router.next(&mut route, now), Step::Ask(0));
         for _ in 0..3 {
@@ -176,10 +178,20 @@ fn a_lost_server_is_left_alone_longer_and_longer_up_to_the_limit() {
 }
 
 #[test]
+fn a_server_that_took_long_to_find_away_is_left_alone_at_least_as_long() {
+    let (mut router, now) = router();
+    router.unreachable(0, 400 * MS, now);
+    assert_ne!(router.next(&mut write(), now + 399 * MS), Step::Ask(0));
+    assert_eq!(router.next(&mut write(), now + 800 * MS), Step::Ask(0));
+    router.unreachable(0, SUSPECT_MAX * 5, now);
+    assert_eq!(router.next(&mut write(), now + SUSPECT_MAX), Step::Ask(0), "but not for ever");
+}
+
+#[test]
 fn a_write_to_a_lost_primary_waits_for_it_or_for_another_map() {
     let (mut router, now) = router();
     let mut route = write();
-    router.lost(0, now);
+    router.unreachable(0, Duration::ZERO, now);
     router.met(&mut route, 0, Met::Lost, now);
     assert_eq!(router.next(&mut route, now), Step::Learn);
     assert_ne!(router.teacher(None, now), Ok(0));
@@ -204,13 +216,13 @@ fn servers_that_were_learned_are_asked_when_the_given_ones_are_away() {
     let now = Instant::now();
     let mut router = Router::new(vec![address(0)], true);
     router.learned(0, &told([&[0, 1, 2], &[1, 2, 0]]), now);
-    router.lost(0, now);
+    router.unreachable(0, Duration::ZERO, now);
     let teachers = [router.teacher(None, now), router.teacher(None, now)];
     assert_eq!(teachers, [Ok(1), Ok(2)]);
     assert_eq!(router.teacher(Some(1), now), Ok(2), "not the one that is slow");
     // A server that left the map is still asked when nobody else can be.
     router.learned(1, &told([&[1], &[1]]), now);
-    router.lost(1, now);
+    router.unreachable(1, Duration::ZERO, now);
     assert_eq!(router.teacher(None, now), Ok(2));
 }
 

@@ -47,6 +47,16 @@ const LINK_LEN_MAX: usize = 1024 * 1024;
 /// The longest wait for sockets: whatever was overlooked is looked at again then.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// Whose turn it is in a slot: one write, or reads.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Operations on their way, and whether they are a write.
+    under_way: usize,
+    has_write: bool,
+    /// The others, in their order, each with whether it is a read.
+    waiting: VecDeque<(u64, bool)>,
+}
+
 /// Operations under way.
 #[derive(Debug)]
 pub(crate) struct Run<'c, 'a> {
@@ -57,8 +67,8 @@ pub(crate) struct Run<'c, 'a> {
     first: u64,
     /// The bytes that `ops` hold.
     len: usize,
-    /// Those of each slot that are not done, in their order, each with whether it is a read.
-    slots: BTreeMap<SlotId, VecDeque<(u64, bool)>>,
+    /// The slots of which operations are not done.
+    slots: BTreeMap<SlotId, Turns>,
     ready: VecDeque<u64>,
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     parked: Vec<u64>,
@@ -103,7 +113,7 @@ impl<'c, 'a> Run<'c, 'a> {
         let number = self.first.saturating_add(self.ops.len() as u64);
         let slot = op.route.token.slot();
         self.len = self.len.saturating_add(op.len());
-        self.slots.entry(slot).or_default().push_back((number, op.is_read()));
+        self.slots.entry(slot).or_default().waiting.push_back((number, op.is_read()));
         self.ops.push_back(op);
         self.admit(slot);
     }
@@ -143,14 +153,22 @@ impl<'c, 'a> Run<'c, 'a> {
 
     /// Gives the operations of a slot their way that nothing of the slot stands in.
     fn admit(&mut self, slot: SlotId) {
-        let Some(queue) = self.slots.get(&slot) else { return };
-        let reads = queue.iter().take_while(|(_, is_read)| *is_read).count();
-        for (number, _) in queue.iter().take(reads.max(1)) {
-            let index = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
-            if let Some(op) = self.ops.get_mut(index).filter(|op| !op.is_admitted) {
-                op.is_admitted = true;
-                self.ready.push_back(*number);
+        let Some(turns) = self.slots.get_mut(&slot) else { return };
+        while let Some(&(number, is_read)) = turns.waiting.front() {
+            if turns.under_way > 0 && (turns.has_write || !is_read) {
+                return;
             }
+            turns.waiting.pop_front();
+            turns.under_way += 1;
+            turns.has_write = !is_read;
+            let index = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+            if let Some(op) = self.ops.get_mut(index) {
+                op.is_admitted = true;
+            }
+            self.ready.push_back(number);
+        }
+        if turns.under_way == 0 {
+            self.slots.remove(&slot);
         }
     }
 
@@ -192,6 +210,7 @@ impl<'c, 'a> Run<'c, 'a> {
     }
 
     fn send(&mut self, number: u64, server: usize, now: Instant) {
+        let began_at = Instant::now();
         let index = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let Some(op) = self.ops.get(index) else { return };
         let has_id = !op.is_read() && self.core.takes_ids == Some(true);
@@ -200,7 +219,8 @@ impl<'c, 'a> Run<'c, 'a> {
             return self.finish(number, Err(Miss::doubtful(error)));
         }
         if let Err(error) = self.core.connect(server, &op.deadline) {
-            self.core.router.lost(server, now);
+            let now = Instant::now();
+            self.core.router.unreachable(server, now.saturating_duration_since(began_at), now);
             return self.missed(number, server, has_id, Miss::definite(error));
         }
         let client = has_id.then_some(self.core.client);
@@ -245,10 +265,13 @@ impl<'c, 'a> Run<'c, 'a> {
         let Some(op) = self.op(number) else { return };
         op.result = Some(attempt);
         let slot = op.route.token.slot();
-        if let Some(queue) = self.slots.get_mut(&slot) {
-            queue.retain(|(other, _)| *other != number);
-            if queue.is_empty() {
-                self.slots.remove(&slot);
+        let is_admitted = std::mem::replace(&mut op.is_admitted, false);
+        if let Some(turns) = self.slots.get_mut(&slot) {
+            if is_admitted {
+                turns.under_way = turns.under_way.saturating_sub(1);
+            } else {
+                // Its deadline came before its turn.
+                turns.waiting.retain(|(other, _)| *other != number);
             }
         }
         self.admit(slot);

@@ -396,3 +396,119 @@ fn a_scan_sees_each_entry_of_the_ring_once() {
     assert_eq!(found, expected);
     assert!(found.iter().any(|key| half(key) == 0) && found.iter().any(|key| half(key) == 1));
 }
+
+#[test]
+fn a_pipeline_that_is_dropped_leaves_nothing_to_forget() {
+    let ring = Ring::start(2);
+    let mut client = client_of(&ring);
+    assert!(client.put(key_of(0).as_bytes(), b"v").is_done());
+    ring.set(|state| state.modes = vec![Mode::Hangs; 2]);
+    let mut pipeline = client.pipeline().unwrap();
+    for key in keys(0, 64) {
+        pipeline.put(key.as_bytes(), b"v").unwrap();
+    }
+    drop(pipeline);
+    ring.set(|state| state.modes = vec![Mode::Serves; 2]);
+    assert_eq!(client.get(key_of(1).as_bytes()).unwrap(), None);
+    drop(client);
+    let mut other = client_of(&ring);
+    assert!(other.put(key_of(0).as_bytes(), b"v").is_done());
+    assert_eq!(ring.count(None, "forget "), 0, "its writes may still arrive");
+}
+
+/// Gives the ring a trouble, and now and then another map.
+fn trouble(ring: &Ring, rng: &mut fastrand::Rng) {
+    let (server, count) = (rng.usize(..3), rng.u32(1..4));
+    let mode = match rng.u8(..8) {
+        0 => Mode::Locked(count),
+        1 => Mode::Stopped(count),
+        2 => Mode::Doubtful(count),
+        3 | 4 => Mode::DiesAfterWrite,
+        _ => Mode::Serves,
+    };
+    let mut members: Vec<usize> = (0..3).collect();
+    rng.shuffle(&mut members);
+    ring.set(|state| {
+        state.modes[server] = mode;
+        if rng.u8(..4) == 0 {
+            state.map[rng.usize(..2)] = members;
+        }
+    });
+}
+
+#[test]
+fn whatever_happens_to_the_ring_no_outcome_is_untrue() {
+    for seed in 0..3 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let ring = Ring::start(3);
+        let mut client = client_of(&ring);
+        let keys: Vec<String> = (0..8).map(|number| format!("k{number}")).collect();
+        // What each key may have: one value, and after an unknown outcome two.
+        let mut model = vec![vec![None::<Vec<u8>>]; keys.len()];
+        for step in 0..60 {
+            trouble(&ring, &mut rng);
+            let index = rng.usize(..keys.len());
+            let (key, may) = (keys[index].as_bytes(), &mut model[index]);
+            let value = format!("{step}").into_bytes();
+            match rng.u8(..4) {
+                0 => {
+                    let found = client.get(key).unwrap();
+                    assert!(may.contains(&found), "seed {seed}, step {step}: {found:?} of {may:?}");
+                    *may = vec![found];
+                }
+                1 => match client.delete(key) {
+                    Outcome::Done(was_there) => {
+                        assert!(
+                            may.iter().any(|value| value.is_some() == was_there),
+                            "seed {seed}, step {step}"
+                        );
+                        *may = vec![None];
+                    }
+                    Outcome::Unknown(_) => may.push(None),
+                    Outcome::Refused(error) => panic!("seed {seed}, step {step}: {error}"),
+                },
+                _ => match client.put(key, &value) {
+                    Outcome::Done(stored) => {
+                        let was_there = stored == Stored::Replaced;
+                        assert!(
+                            may.iter().any(|value| value.is_some() == was_there),
+                            "seed {seed}, step {step}"
+                        );
+                        *may = vec![Some(value)];
+                    }
+                    Outcome::Unknown(_) => may.push(Some(value)),
+                    Outcome::Refused(error) => panic!("seed {seed}, step {step}: {error}"),
+                },
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_the_ring_a_batch_is_done_once_each() {
+    for seed in 0..4 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let ring = Ring::start(3);
+        let mut client = client_of(&ring);
+        let mut pipeline = client.pipeline().unwrap();
+        let mut done = 0;
+        for number in 0..400_u32 {
+            if number % 16 == 0 {
+                trouble(&ring, &mut rng);
+            }
+            // Few keys, so that many writes of one slot wait for each other.
+            let key = format!("k{}", rng.u8(..20));
+            pipeline.put(key.as_bytes(), number.to_string().as_bytes()).unwrap();
+            if rng.bool() {
+                let Some(Answer::Put(outcome)) = pipeline.next() else { panic!("a put") };
+                assert!(outcome.is_done(), "seed {seed}: {outcome:?}");
+                done += 1;
+            }
+        }
+        while let Some(Answer::Put(outcome)) = pipeline.next() {
+            assert!(outcome.is_done(), "seed {seed}: {outcome:?}");
+            done += 1;
+        }
+        assert_eq!((done, ring.set(|state| state.write_count)), (400, 400), "seed {seed}");
+    }
+}

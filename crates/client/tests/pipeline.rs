@@ -68,12 +68,13 @@ fn both_sides_may_have_more_to_say_than_their_buffers_hold() {
     let reply = long.clone();
     let mut client = client_of(move |peer| serve(peer, &reply));
     let mut pipeline = client.pipeline().unwrap();
-    // Sent before any answer is taken: 64 times as much as a window's limit, each way.
+    // Sixteen times as much as a window's limit, each way.
     let (mut done, mut submitted) = (0, 0);
     while done < 256 {
         while submitted < 256 && pipeline.has_room() {
-            pipeline.get(b"k").unwrap();
-            pipeline.put(b"k", long.as_bytes()).unwrap();
+            // Different keys: those of one would wait for each other.
+            pipeline.get(format!("g{submitted}").as_bytes()).unwrap();
+            pipeline.put(format!("p{submitted}").as_bytes(), long.as_bytes()).unwrap();
             submitted += 2;
         }
         match pipeline.next().unwrap() {

@@ -44,6 +44,7 @@ impl Run<'_, '_> {
             let is_only = self.core.router.server_count() <= 1;
             let timeout = if is_only { self.core.config.attempt_timeout } else { LEARN_TIMEOUT };
             let deadline = Deadline::after(timeout);
+            let began_at = Instant::now();
             match self.core.connect(teacher, &deadline) {
                 Ok(()) => {
                     let link = self.core.link(teacher);
@@ -54,7 +55,8 @@ impl Run<'_, '_> {
                 }
                 Err(error) => {
                     log::debug!("{error}");
-                    self.core.router.not_learned(teacher, now);
+                    let cost = began_at.elapsed();
+                    self.core.router.unreachable(teacher, cost, now + cost);
                     // The first server's error tells most: it was named first.
                     self.learn_error.get_or_insert(error);
                 }
