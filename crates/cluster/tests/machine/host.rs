@@ -119,19 +119,23 @@ impl Host {
 
     /// The peer has all that was sent to it on a session.
     pub fn ack(&mut self, link: Link) {
-        let upto = self.counts.get(&link).copied().unwrap_or(0);
+        self.ack_upto(link, u64::MAX);
+    }
+
+    /// The peer has what was sent to it on a session up to a message.
+    pub fn ack_upto(&mut self, link: Link, upto: u64) {
+        let upto = upto.min(self.count(link));
         self.step(Event::Received(link, Message::Ack { upto }));
     }
 
-    /// A client asks about slot 0; returns what it is told within a time.
-    pub fn ask_until(&mut self, key: &str, ask: Ask, time: Duration) -> Option<Reply> {
-        let end = self.now + time;
-        let mut reply = self.ask(key, ask);
-        while reply.is_none() && self.now < end {
-            self.wait(Duration::from_millis(10));
-            reply = self.reply(OpId(self.op));
-        }
-        reply
+    /// Returns how many messages were sent on a session.
+    pub fn count(&self, link: Link) -> u64 {
+        self.counts.get(&link).copied().unwrap_or(0)
+    }
+
+    /// Returns what the last client was told.
+    pub fn last_reply(&self) -> Option<Reply> {
+        self.reply(OpId(self.op))
     }
 
     /// The coordinator settles everything that was asked.
