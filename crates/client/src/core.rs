@@ -10,6 +10,7 @@ use crate::connection::{Connection, Fault};
 use crate::deadline::Deadline;
 use crate::link::{Asked, Link};
 use crate::router::Router;
+use crate::run::Learning;
 use crate::{Config, Error};
 
 /// A client's state.
@@ -24,6 +25,8 @@ pub(crate) struct Core {
     /// The client's part of its request ids: a number that no other client has, as far as chance can tell.
     pub(crate) client: u64,
     next_number: u64,
+    /// The map is being asked for.
+    pub(crate) learning: Option<Learning>,
     /// Whether the servers make up a cluster, and so take request ids; none: not known.
     pub(crate) takes_ids: Option<bool>,
     /// A write with an id was sent whose connection was lost: it may arrive late, and must be recognised then.
@@ -40,6 +43,7 @@ impl Core {
             home: 0,
             client: fastrand::u64(..),
             next_number: 0,
+            learning: None,
             takes_ids: None,
             has_strays: false,
         }
@@ -72,19 +76,31 @@ impl Core {
 
     /// Closes every connection.
     pub(crate) fn close(&mut self) {
+        self.learning = None;
         self.links.clear();
     }
 
-    /// Closes what cannot be used again, and forgets servers if they are too many.
+    /// Closes the connections on which answers to operations are due, which nobody waits for any more, and forgets servers
+    /// if they are too many.
     pub(crate) fn tidy(&mut self) {
-        for link in self.links.iter_mut().filter(|link| !link.is_idle()) {
-            let had_ids =
-                |(asked, _): &(Asked, bool)| matches!(asked, Asked::Op { has_id: true, .. });
-            self.has_strays |= link.lose().iter().any(had_ids);
+        for (server, link) in self.links.iter_mut().enumerate() {
+            if link.has_ops() {
+                self.learning.take_if(|learning| learning.teacher == server);
+                let had_ids =
+                    |(asked, _): &(Asked, bool)| matches!(asked, Asked::Op { has_id: true, .. });
+                self.has_strays |= link.lose().iter().any(had_ids);
+            }
         }
         if self.router.forget_many() {
-            self.links.clear();
+            self.close();
             self.home = 0;
+        }
+    }
+
+    /// Gives up the question for the map, if it is under way.
+    pub(crate) fn stop_learning(&mut self) {
+        if let Some(learning) = self.learning.take() {
+            self.link(learning.teacher).lose();
         }
     }
 
@@ -113,7 +129,7 @@ impl Core {
     /// Not if a write may still be on its way somewhere: a server that has forgotten the client would do it again.
     pub(crate) fn forget(&mut self) {
         let client = self.client;
-        let may_forget = !self.has_strays && self.links.iter().all(Link::is_idle);
+        let may_forget = !self.has_strays && !self.links.iter().any(Link::has_ops);
         for link in self.links.iter_mut().filter(|link| may_forget && link.had_ids) {
             if let Some(connection) = &mut link.connection {
                 connection.queue(|out| Request::Forget { client }.encode_into(out));

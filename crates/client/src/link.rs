@@ -72,6 +72,11 @@ impl Link {
         self.in_flight.is_empty()
     }
 
+    /// Returns whether an operation waits for an answer.
+    pub(crate) fn has_ops(&self) -> bool {
+        self.in_flight.iter().any(|waited| matches!(waited.asked, Asked::Op { .. }))
+    }
+
     /// Returns how many bytes wait to be sent.
     pub(crate) fn unsent_len(&self) -> usize {
         self.connection.as_ref().map_or(0, Connection::unsent_len)

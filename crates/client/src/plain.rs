@@ -71,6 +71,8 @@ impl Core {
     /// Connects to the first server that can be reached, the one used last before the others.
     pub(crate) fn find_home(&mut self, deadline: &Deadline) -> Result<(), Error> {
         self.tidy();
+        // Answers are read one by one here, and the next must be that of the next request.
+        self.stop_learning();
         let count = self.router.server_count();
         let mut first_error = None;
         for server in (self.home..count).chain(0..self.home.min(count)) {

@@ -4,13 +4,17 @@
 //!              ┌──────────── the map is doubted: learn it from any server ◀──────────────┐
 //!              ▼                                                                         │
 //!   next ──▶ a write: the primary ────────────────────▶ ask ──▶ met ─┬─ answered         │
-//!            a read: the members in turn                             ├─ not responsible ─┤ (a read: the primary first)
-//!              ▲                                                     ├─ stopped, lost ───┘ (a read: another member first)
+//!            a read: the members in turn                             ├─ not responsible ─┤ (after every member was asked)
+//!              ▲                                                     ├─ stopped, lost ───┘ (a read: after every member)
 //!              └──────────────── pause ◀─────────────────────────────┴─ write lock
 //! ```
 //!
+//! * **Who is not responsible** is followed by the other members: while data moves, slots change their primaries one by one, and
+//!   the next primary is among them. Which one took a write of a slot is remembered until there is another map, which is asked
+//!   for beside, at most every [`STALE_PAUSE`]: to wait for it at each such step would cost much, since it is long, and there
+//!   are many clients.
 //! * **Learning** is limited: after one that brought something new [`LEARN_PAUSE_MIN`] pass before the next, and each that
-//!   brings nothing new doubles that, up to [`LEARN_PAUSE_MAX`]. Whoever doubted the same map waits for the same answer.
+//!   brings nothing new doubles that, up to [`LEARN_PAUSE_MAX`]; always [`LEARN_COST_FACTOR`] times as long as the answer took. Whoever doubted the same map waits for the same answer.
 //! * **Whom to learn from**: first the server that just said it is not responsible, since it knows who is; then those of the map in
 //!   turn, then every server ever known, the given ones among them. So no single server is needed, and no coordinator.
 //! * **A server that was lost** twice, or cannot be reached, is left alone for [`SUSPECT_MIN`], twice as long each time it happens
@@ -19,9 +23,10 @@
 //!
 //! Time is given from outside. Pauses are drawn at random from their upper half, as those of `backoff` are.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hashring::Token;
+use hashring::{SlotId, Token};
 use protocol::Range;
 
 use crate::backoff::Backoff;
@@ -32,6 +37,14 @@ pub(crate) const LEARN_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// The longest pause between two questions for the map: a fraction of the second in which a crashed server's place is taken.
 pub(crate) const LEARN_PAUSE_MAX: Duration = Duration::from_millis(160);
+
+/// How many times as long as the map took to come, before it is asked for again: so that a long map on a busy server
+/// is not most of what it does.
+pub(crate) const LEARN_COST_FACTOR: u32 = 4;
+
+/// The shortest time between two questions for a map that is only out of date: all goes on, with a detour. While data moves
+/// the map changes many times a second, and no client needs each of its states.
+pub(crate) const STALE_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a server is left alone at first.
 pub(crate) const SUSPECT_MIN: Duration = Duration::from_millis(20);
@@ -56,7 +69,7 @@ pub(crate) enum Need {
 pub(crate) struct Route {
     pub(crate) token: Token,
     pub(crate) need: Need,
-    /// Members that did not serve this read, since the map was last doubted.
+    /// Members that refused, since the map was last doubted.
     tried: Vec<usize>,
     /// The number of the map that proved of no use.
     doubted: Option<u64>,
@@ -111,6 +124,11 @@ pub(crate) struct Router {
     given_count: usize,
     spreads_reads: bool,
     map: Option<Map>,
+    /// Who took a write of a slot that the map has as another's.
+    moved: BTreeMap<SlotId, usize>,
+    /// Some member was not responsible for what the map says.
+    is_stale: bool,
+    learned_at: Option<Instant>,
     /// Counts maps that were learned, whether they brought something new or not.
     number: u64,
     next_learn_at: Option<Instant>,
@@ -133,6 +151,9 @@ impl Router {
             given_count,
             spreads_reads,
             map: None,
+            moved: BTreeMap::new(),
+            is_stale: false,
+            learned_at: None,
             number: 0,
             next_learn_at: None,
             learn_pause: LEARN_PAUSE_MIN,
@@ -163,6 +184,7 @@ impl Router {
         if is_many {
             self.servers.truncate(self.given_count);
             self.map = None;
+            self.moved.clear();
             self.hint = None;
         }
         is_many
@@ -174,9 +196,7 @@ impl Router {
             return self.learn_step(now);
         }
         let chosen = match route.need {
-            Need::Write => {
-                self.primary(route.token).filter(|&server| !self.is_suspect(server, now))
-            }
+            Need::Write => self.choose_primary(route, now),
             Need::Read => self.choose(route, now),
         };
         match chosen {
@@ -193,7 +213,7 @@ impl Router {
     pub(crate) fn is_on_route(&self, route: &Route, server: usize) -> bool {
         let members = self.map.as_ref().map_or(&[][..], |map| map.members(route.token));
         match route.need {
-            Need::Write => members.first() == Some(&server),
+            Need::Write => self.primary(route.token) == Some(server),
             Need::Read => members.contains(&server),
         }
     }
@@ -205,8 +225,16 @@ impl Router {
             && members.iter().any(|&other| other != server && !self.is_suspect(other, now))
     }
 
-    /// Takes note of an answer that was one: the server is well.
-    pub(crate) fn answered(&mut self, server: usize) {
+    /// Takes note that `server` carried an operation out.
+    pub(crate) fn answered(&mut self, route: &Route, server: usize) {
+        if route.need == Need::Write && self.primary(route.token) != Some(server) {
+            self.moved.insert(route.token.slot(), server);
+        }
+        self.is_well(server);
+    }
+
+    /// Takes note of an answer that was one.
+    fn is_well(&mut self, server: usize) {
         if let Some(known) = self.servers.get_mut(server) {
             known.suspect_until = None;
             known.lost_count = 0;
@@ -226,10 +254,9 @@ impl Router {
         let is_backup_read = route.need == Need::Read && !is_primary;
         route.tried.push(server);
         match met {
-            Met::NotResponsible if is_backup_read => None,
             Met::NotResponsible => {
+                self.is_stale = true;
                 self.hint = Some(server);
-                self.doubt(route);
                 None
             }
             Met::Lost => {
@@ -300,9 +327,15 @@ impl Router {
         }
     }
 
-    /// Takes the map that `teacher` told; returns whether it brought something new.
-    pub(crate) fn learned(&mut self, teacher: usize, ranges: &[Range], now: Instant) -> bool {
-        self.answered(teacher);
+    /// Takes the map that `teacher` told in the time `cost`; returns whether it brought something new.
+    pub(crate) fn learned(
+        &mut self,
+        teacher: usize,
+        ranges: &[Range],
+        cost: Duration,
+        now: Instant,
+    ) -> bool {
+        self.is_well(teacher);
         let is_alone =
             ranges.iter().all(|range| Some(range.server) == ranges.first().map(|r| r.server));
         let map = Map::new(ranges, |range| {
@@ -310,19 +343,30 @@ impl Router {
         });
         let is_new = self.map.as_ref() != Some(&map);
         self.map = Some(map);
+        if is_new {
+            self.moved.clear();
+        }
+        self.is_stale = !self.moved.is_empty();
+        self.learned_at = Some(now);
         self.number = self.number.saturating_add(1);
         let is_rare = self.next_learn_at.is_none_or(|at| at + LEARN_PAUSE_MAX < now);
         self.learn_pause = match is_new || is_rare {
             true => LEARN_PAUSE_MIN,
             false => self.learn_pause.saturating_mul(2).min(LEARN_PAUSE_MAX),
         };
-        self.next_learn_at = now.checked_add(jittered(self.learn_pause));
+        let pause = self.learn_pause.max(cost.saturating_mul(LEARN_COST_FACTOR));
+        self.next_learn_at = now.checked_add(jittered(pause));
         is_new
     }
 
     /// Takes note that `teacher` told no map; another one is to be asked.
     pub(crate) fn not_learned(&mut self, teacher: usize, now: Instant) {
         self.unreachable(teacher, Duration::ZERO, now);
+    }
+
+    /// Returns whether the map is worth asking for although nobody waits for it.
+    pub(crate) fn is_stale(&self, now: Instant) -> bool {
+        self.is_stale && self.learned_at.is_none_or(|at| at + STALE_PAUSE <= now)
     }
 
     /// Returns when the map may be asked for, if not now.
@@ -340,12 +384,24 @@ impl Router {
     }
 
     fn primary(&self, token: Token) -> Option<usize> {
-        self.map.as_ref()?.primary(token)
+        let moved = self.moved.get(&token.slot()).copied();
+        moved.or_else(|| self.map.as_ref()?.primary(token))
     }
 
     fn is_suspect(&self, server: usize, now: Instant) -> bool {
         let known = self.servers.get(server);
         known.is_some_and(|known| known.suspect_until.is_some_and(|until| until > now))
+    }
+
+    /// Chooses a server for a write: the primary, or after that one refused, another member.
+    fn choose_primary(&self, route: &Route, now: Instant) -> Option<usize> {
+        let primary = self.primary(route.token)?;
+        if !route.tried.contains(&primary) {
+            return Some(primary).filter(|&primary| !self.is_suspect(primary, now));
+        }
+        let is_fit =
+            |server: &&usize| !route.tried.contains(server) && !self.is_suspect(**server, now);
+        self.map.as_ref()?.members(route.token).iter().find(is_fit).copied()
     }
 
     /// Chooses a member for a read: after one refused the primary, otherwise in turn.

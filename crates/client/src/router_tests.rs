@@ -34,7 +34,7 @@ fn address(server: usize) -> String {
 fn router() -> (Router, Instant) {
     let now = Instant::now();
     let mut router = Router::new(vec![address(0), address(1), address(2)], true);
-    assert!(router.learned(0, &told([&[0, 1, 2], &[1, 2, 0]]), now));
+    assert!(router.learned(0, &told([&[0, 1, 2], &[1, 2, 0]]), Duration::ZERO, now));
     (router, now + LEARN_PAUSE_MIN)
 }
 
@@ -78,14 +78,14 @@ fn writes_go_to_the_primary_and_reads_in_turn() {
 fn what_each_answer_leads_to() {
     // From a write at the primary, or a read at a backup: the next step at once, or whether there is a pause.
     for (need, server, met, expected) in [
-        (Need::Write, 0, Met::NotResponsible, Some(Step::Learn)),
+        (Need::Write, 0, Met::NotResponsible, Some(Step::Ask(1))),
         (Need::Write, 0, Met::Lost, Some(Step::Learn)),
         (Need::Write, 0, Met::WriteLock, None),
         (Need::Write, 0, Met::Stopped, None),
         (Need::Read, 1, Met::NotResponsible, Some(Step::Ask(0))),
         (Need::Read, 1, Met::Stopped, Some(Step::Ask(0))),
         (Need::Read, 1, Met::Lost, Some(Step::Ask(0))),
-        (Need::Read, 0, Met::NotResponsible, Some(Step::Learn)),
+        (Need::Read, 0, Met::NotResponsible, Some(Step::Ask(1))),
         (Need::Read, 0, Met::Lost, Some(Step::Ask(1))),
         (Need::Read, 0, Met::Stopped, None),
         (Need::Read, 0, Met::WriteLock, None),
@@ -114,8 +114,57 @@ fn a_read_that_every_member_passed_on_learns_the_map_and_begins_anew() {
     router.met(&mut route, 0, Met::NotResponsible, now);
     assert_eq!(router.next(&mut route, now), Step::Learn);
     assert_eq!(router.teacher(None, now), Ok(0), "who passed on last should know");
-    router.learned(0, &told([&[2, 1], &[1, 2]]), now);
+    router.learned(0, &told([&[2, 1], &[1, 2]]), Duration::ZERO, now);
     assert!(matches!(router.next(&mut route, now), Step::Ask(1 | 2)));
+}
+
+/// Has every member of the lower half refuse an operation.
+fn refused_by_all(router: &mut Router, route: &mut Route, now: Instant) {
+    for _ in 0..3 {
+        let Step::Ask(server) = router.next(route, now) else { panic!("nobody is asked") };
+        assert_eq!(router.met(route, server, Met::NotResponsible, now), None);
+    }
+}
+
+#[test]
+fn a_member_that_took_a_write_of_a_slot_is_its_primary_until_there_is_another_map() {
+    let (mut router, now) = router();
+    let mut route = write();
+    router.met(&mut route, 0, Met::NotResponsible, now);
+    assert_eq!(router.next(&mut route, now), Step::Ask(1));
+    router.met(&mut route, 1, Met::NotResponsible, now);
+    assert_eq!(router.next(&mut route, now), Step::Ask(2));
+    router.answered(&route, 2);
+    assert_eq!(router.next(&mut write(), now), Step::Ask(2));
+    assert!(router.is_on_route(&write(), 2) && !router.is_on_route(&write(), 0));
+    let mut elsewhere = Route::new(Token(1 << 120), Need::Write);
+    assert_eq!(router.next(&mut elsewhere, now), Step::Ask(0), "another slot of the same arc");
+    assert!(!router.learned(1, &told([&[0, 1, 2], &[1, 2, 0]]), Duration::ZERO, now));
+    assert_eq!(router.next(&mut write(), now), Step::Ask(2), "the teacher knows nothing newer");
+    assert!(router.learned(1, &told([&[1, 0, 2], &[1, 2, 0]]), Duration::ZERO, now));
+    assert_eq!(router.next(&mut write(), now), Step::Ask(1));
+}
+
+#[test]
+fn a_map_that_is_out_of_date_is_asked_for_now_and_then() {
+    let (mut router, now) = router();
+    assert!(!router.is_stale(now + STALE_PAUSE));
+    router.met(&mut write(), 0, Met::NotResponsible, now);
+    let learned_at = now - LEARN_PAUSE_MIN;
+    assert!(!router.is_stale(learned_at + STALE_PAUSE - MS));
+    assert!(router.is_stale(learned_at + STALE_PAUSE));
+    router.learned(1, &told([&[2, 1], &[1, 2]]), Duration::ZERO, now);
+    assert!(!router.is_stale(now + STALE_PAUSE), "it is new");
+}
+
+#[test]
+fn a_map_that_took_long_to_come_is_asked_for_less_often() {
+    let (mut router, now) = router();
+    let cost = 50 * MS;
+    router.learned(0, &told([&[1], &[1, 2, 0]]), cost, now);
+    let at = router.learn_at(now).unwrap();
+    let most = cost * LEARN_COST_FACTOR;
+    assert!(at >= now + most / 2 && at <= now + most);
 }
 
 #[test]
@@ -125,18 +174,18 @@ fn questions_for_the_map_that_bring_nothing_new_get_rarer_up_to_the_limit() {
     let mut pause = LEARN_PAUSE_MIN;
     for _ in 0..8 {
         let mut route = write();
-        router.met(&mut route, 0, Met::NotResponsible, now);
+        refused_by_all(&mut router, &mut route, now);
         assert_eq!(router.next(&mut route, now), Step::Learn);
-        assert!(!router.learned(1, &same, now));
+        assert!(!router.learned(1, &same, Duration::ZERO, now));
         pause = (pause * 2).min(LEARN_PAUSE_MAX);
         assert_eq!(router.next(&mut route, now), Step::Ask(0), "the map may be right after all");
-        router.met(&mut route, 0, Met::NotResponsible, now);
+        refused_by_all(&mut router, &mut route, now);
         let Step::Wait(at) = router.next(&mut route, now) else { panic!("no pause") };
         assert!(at >= now + pause / 2 && at <= now + pause, "{:?} of {pause:?}", at - now);
         now = at;
     }
     assert_eq!(pause, LEARN_PAUSE_MAX);
-    assert!(router.learned(1, &told([&[2, 1], &[1, 2]]), now), "something new");
+    assert!(router.learned(1, &told([&[2, 1], &[1, 2]]), Duration::ZERO, now), "something new");
     assert!(router.learn_at(now).is_some_and(|at| at <= now + LEARN_PAUSE_MIN));
 }
 
@@ -145,10 +194,10 @@ fn whoever_doubted_a_map_is_content_with_one_that_was_learned_since() {
     let (mut router, now) = router();
     let (mut first, mut second) = (write(), write());
     for route in [&mut first, &mut second] {
-        router.met(route, 0, Met::NotResponsible, now);
+        refused_by_all(&mut router, route, now);
+        assert_eq!(router.next(route, now), Step::Learn);
     }
-    assert_eq!(router.next(&mut first, now), Step::Learn);
-    router.learned(0, &told([&[2, 1], &[1, 2]]), now);
+    router.learned(0, &told([&[2, 1], &[1, 2]]), Duration::ZERO, now);
     assert_eq!(router.next(&mut first, now), Step::Ask(2));
     assert_eq!(router.next(&mut second, now), Step::Ask(2), "no second question");
 }
@@ -173,7 +222,7 @@ fn a_lost_server_is_left_alone_longer_and_longer_up_to_the_limit() {
         pause = (pause * 2).min(SUSPECT_MAX);
     }
     assert_eq!(pause, SUSPECT_MAX);
-    router.answered(0);
+    router.answered(&write(), 0);
     assert_eq!(router.next(&mut write(), now), Step::Ask(0), "it answered: it is well");
 }
 
@@ -195,10 +244,10 @@ fn a_write_to_a_lost_primary_waits_for_it_or_for_another_map() {
     router.met(&mut route, 0, Met::Lost, now);
     assert_eq!(router.next(&mut route, now), Step::Learn);
     assert_ne!(router.teacher(None, now), Ok(0));
-    router.learned(1, &told([&[0, 1, 2], &[1, 2, 0]]), now);
+    router.learned(1, &told([&[0, 1, 2], &[1, 2, 0]]), Duration::ZERO, now);
     let Step::Wait(at) = router.next(&mut route, now) else { panic!("nothing changed") };
     assert_eq!(router.next(&mut route, at), Step::Learn);
-    router.learned(1, &told([&[1, 2], &[1, 2]]), at);
+    router.learned(1, &told([&[1, 2], &[1, 2]]), Duration::ZERO, at);
     assert_eq!(router.next(&mut route, at), Step::Ask(1));
 }
 
@@ -206,7 +255,7 @@ fn a_write_to_a_lost_primary_waits_for_it_or_for_another_map() {
 fn a_map_of_one_server_is_asked_where_it_was_found() {
     let now = Instant::now();
     let mut router = Router::new(vec!["name:1".to_owned(), "other:1".to_owned()], true);
-    router.learned(1, &told([&[9], &[9]]), now);
+    router.learned(1, &told([&[9], &[9]]), Duration::ZERO, now);
     assert_eq!(router.next(&mut write(), now), Step::Ask(1));
     assert_eq!((router.server_count(), router.address(1)), (2, "other:1"));
 }
@@ -215,13 +264,13 @@ fn a_map_of_one_server_is_asked_where_it_was_found() {
 fn servers_that_were_learned_are_asked_when_the_given_ones_are_away() {
     let now = Instant::now();
     let mut router = Router::new(vec![address(0)], true);
-    router.learned(0, &told([&[0, 1, 2], &[1, 2, 0]]), now);
+    router.learned(0, &told([&[0, 1, 2], &[1, 2, 0]]), Duration::ZERO, now);
     router.unreachable(0, Duration::ZERO, now);
     let teachers = [router.teacher(None, now), router.teacher(None, now)];
     assert_eq!(teachers, [Ok(1), Ok(2)]);
     assert_eq!(router.teacher(Some(1), now), Ok(2), "not the one that is slow");
     // A server that left the map is still asked when nobody else can be.
-    router.learned(1, &told([&[1], &[1]]), now);
+    router.learned(1, &told([&[1], &[1]]), Duration::ZERO, now);
     router.unreachable(1, Duration::ZERO, now);
     assert_eq!(router.teacher(None, now), Ok(2));
 }
@@ -230,7 +279,7 @@ fn servers_that_were_learned_are_asked_when_the_given_ones_are_away() {
 fn a_hole_in_the_map_is_doubted() {
     let now = Instant::now();
     let mut router = Router::new(vec![address(0)], true);
-    router.learned(0, &told([&[], &[1, 2]]), now);
+    router.learned(0, &told([&[], &[1, 2]]), Duration::ZERO, now);
     assert!(matches!(router.next(&mut write(), now), Step::Wait(_)));
     assert_eq!(router.next(&mut write(), now + LEARN_PAUSE_MIN), Step::Learn);
 }
@@ -242,7 +291,7 @@ fn servers_are_forgotten_one_past_the_limit() {
         let number = |n: usize| format!("10.1.{}.{}:1", n / 250, n % 250).parse().unwrap();
         let ranges: Vec<Range> =
             (1..count).map(|n| Range { arc: Arc::WHOLE, server: number(n) }).collect();
-        router.learned(0, &ranges, Instant::now());
+        router.learned(0, &ranges, Duration::ZERO, Instant::now());
         assert_eq!((router.server_count(), router.forget_many()), (count, is_many));
         assert_eq!(router.server_count() == 1, is_many);
         assert_eq!(router.address(0), address(0));

@@ -32,7 +32,7 @@ use crate::link::Asked;
 use crate::op::{Op, Value};
 use crate::router::{Met, Step};
 use crate::{Error, ServerState};
-use learn::Learning;
+pub(crate) use learn::Learning;
 
 /// The least time worth another attempt: with less, it is likelier to leave a write's outcome unknown than to
 /// succeed, and to hide why the attempts before it failed.
@@ -72,7 +72,6 @@ pub(crate) struct Run<'c, 'a> {
     ready: VecDeque<u64>,
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
     parked: Vec<u64>,
-    learning: Option<Learning>,
     learn_error: Option<Error>,
 }
 
@@ -88,7 +87,6 @@ impl<'c, 'a> Run<'c, 'a> {
             ready: VecDeque::new(),
             delayed: BinaryHeap::new(),
             parked: Vec::new(),
-            learning: None,
             learn_error: None,
         }
     }
@@ -179,7 +177,7 @@ impl<'c, 'a> Run<'c, 'a> {
 
     /// Sets what can go on its way.
     fn start(&mut self, now: Instant) {
-        if !self.parked.is_empty() {
+        if !self.parked.is_empty() || self.core.router.is_stale(now) {
             self.learn(None, now);
         }
         let mut held = VecDeque::new();
@@ -300,7 +298,7 @@ impl<'c, 'a> Run<'c, 'a> {
                     self.missed(op, server, has_id, miss);
                 }
                 Asked::Map | Asked::Ecs => {
-                    self.learning = None;
+                    self.core.learning = None;
                     self.learn_error = Some(error);
                 }
             }

@@ -61,7 +61,8 @@ impl Client {
         if self.core.router.map().is_none() {
             let ranges = self.keyrange_read()?;
             let home = self.core.home;
-            self.core.router.learned(home, &ranges, std::time::Instant::now());
+            let now = std::time::Instant::now();
+            self.core.router.learned(home, &ranges, Duration::ZERO, now);
         }
         let router = &self.core.router;
         let primaries = router.map().map(crate::map::Map::primaries).unwrap_or_default();
@@ -80,6 +81,8 @@ impl Core {
         let request = Request::Scan { cursor: cursor.map(str::as_bytes), count };
         let deadline = Deadline::after(self.config.timeout);
         let mut backoff = Backoff::new();
+        self.tidy();
+        self.stop_learning();
         loop {
             let mut page = Page::default();
             let attempt = self.connect(server, &deadline).and_then(|()| {

@@ -10,11 +10,9 @@ use crate::link::Asked;
 impl Run<'_, '_> {
     /// Gives up what has no time left, and looks after quiet servers.
     pub(super) fn expire(&mut self, now: Instant) {
-        let teacher = self.learning.as_ref().and_then(|learning| {
-            learning.deadline.remaining().is_none().then_some(learning.teacher)
-        });
-        if let Some(teacher) = teacher {
-            let error = self.late(teacher, self.core.config.attempt_timeout);
+        let late = self.core.learning.as_ref().filter(|it| it.deadline.remaining().is_none());
+        if let Some((teacher, limit)) = late.map(|it| (it.teacher, it.deadline.limit())) {
+            let error = self.late(teacher, limit);
             self.lose(teacher, error);
         }
         // All have the same time, so those submitted first run out of it first.

@@ -16,15 +16,16 @@ const LEARN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The map is being asked for.
 #[derive(Debug)]
-pub(super) struct Learning {
-    pub(super) teacher: usize,
+pub(crate) struct Learning {
+    pub(crate) teacher: usize,
     pub(super) deadline: Deadline,
+    began_at: Instant,
 }
 
 impl Run<'_, '_> {
     /// Asks for the map, unless somebody is being asked, or was a moment ago; not the server `avoided`.
     pub(super) fn learn(&mut self, avoided: Option<usize>, now: Instant) {
-        if self.learning.is_some() {
+        if self.core.learning.is_some() {
             return;
         }
         let again_at = match self.core.router.learn_at(now) {
@@ -50,7 +51,7 @@ impl Run<'_, '_> {
                     let link = self.core.link(teacher);
                     link.ask(Asked::Ecs, now, |out| Request::Ecs.encode_into(out));
                     link.ask(Asked::Map, now, |out| Request::KeyrangeRead.encode_into(out));
-                    self.learning = Some(Learning { teacher, deadline });
+                    self.core.learning = Some(Learning { teacher, deadline, began_at: now });
                     return Ok(());
                 }
                 Err(error) => {
@@ -71,12 +72,13 @@ impl Run<'_, '_> {
         reply: &Reply<'_>,
         now: Instant,
     ) -> Option<Error> {
-        self.learning = None;
+        let began_at = self.core.learning.take().map(|learning| learning.began_at);
         let address = self.core.router.address(teacher).to_owned();
         let told = answer::ranges(&address, true, reply).map_err(|miss| miss.error);
         match told {
             Ok(ranges) if !ranges.is_empty() => {
-                let is_new = self.core.router.learned(teacher, &ranges, now);
+                let cost = began_at.map_or(Duration::ZERO, |began_at| began_at.elapsed());
+                let is_new = self.core.router.learned(teacher, &ranges, cost, now);
                 log::debug!(
                     "{address} told the map{}",
                     if is_new { ", and it is new" } else { "" }

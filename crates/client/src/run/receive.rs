@@ -49,7 +49,7 @@ impl Run<'_, '_> {
             return Duration::ZERO;
         }
         let delayed = self.delayed.peek().map(|Reverse((at, _))| *at);
-        let learning = self.learning.as_ref().and_then(|learning| learning.deadline.at());
+        let learning = self.core.learning.as_ref().and_then(|learning| learning.deadline.at());
         let oldest = self.ops.iter().find(|op| op.result.is_none()).and_then(|op| op.deadline.at());
         let quiet = self
             .core
@@ -112,7 +112,7 @@ impl Run<'_, '_> {
                 Some(lost)
             }
             (Asked::Map | Asked::Ecs, Err(_)) => {
-                self.learning = None;
+                self.core.learning = None;
                 let error = nonsense(self);
                 self.learn_error = Some(error.again());
                 Some(error)
@@ -141,7 +141,7 @@ impl Run<'_, '_> {
         match op.read(address, &mut reply) {
             Ok(value) => {
                 let attempt = op.settle(address, Ok(value));
-                core.router.answered(server);
+                core.router.answered(&op.route, server);
                 self.finish(number, attempt);
                 None
             }
