@@ -13,6 +13,11 @@ use crate::router::Router;
 use crate::run::Learning;
 use crate::{Config, Error};
 
+/// Most writes with ids after which a client that closes says `forget`. To forget costs the servers a record in each slot that was
+/// written, so for many it is not worth it: what they remember of one client is small, and goes with age. What must not
+/// pile up is what many short-lived clients leave behind.
+pub(crate) const FORGET_COUNT_MAX: u64 = 32;
+
 /// A client's state.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -29,6 +34,8 @@ pub(crate) struct Core {
     pub(crate) learning: Option<Learning>,
     /// Whether the servers make up a cluster, and so take request ids; none: not known.
     pub(crate) takes_ids: Option<bool>,
+    /// Requests with ids that were sent.
+    pub(crate) id_count: u64,
     /// A write with an id was sent whose connection was lost: it may arrive late, and must be recognised then.
     pub(crate) has_strays: bool,
 }
@@ -45,6 +52,7 @@ impl Core {
             next_number: 0,
             learning: None,
             takes_ids: None,
+            id_count: 0,
             has_strays: false,
         }
     }
@@ -129,7 +137,8 @@ impl Core {
     /// Not if a write may still be on its way somewhere: a server that has forgotten the client would do it again.
     pub(crate) fn forget(&mut self) {
         let client = self.client;
-        let may_forget = !self.has_strays && !self.links.iter().any(Link::has_ops);
+        let is_little = self.id_count <= FORGET_COUNT_MAX;
+        let may_forget = is_little && !self.has_strays && !self.links.iter().any(Link::has_ops);
         for link in self.links.iter_mut().filter(|link| may_forget && link.had_ids) {
             if let Some(connection) = &mut link.connection {
                 connection.queue(|out| Request::Forget { client }.encode_into(out));

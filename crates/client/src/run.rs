@@ -222,6 +222,7 @@ impl<'c, 'a> Run<'c, 'a> {
             return self.missed(number, server, has_id, Miss::definite(error));
         }
         let client = has_id.then_some(self.core.client);
+        self.core.id_count = self.core.id_count.saturating_add(u64::from(has_id));
         let link = self.core.link(server);
         link.had_ids |= has_id;
         link.ask(Asked::Op { op: number, has_id }, now, |out| op.encode_into(client, out));

@@ -223,6 +223,22 @@ fn a_client_that_leaves_says_that_its_ids_are_needed_no_more() {
 }
 
 #[test]
+fn a_client_that_wrote_much_leaves_forgetting_to_age() {
+    let ring = Ring::start(2);
+    for (count, forgets) in [(32, 1), (33, 1)] {
+        let mut client = client_of(&ring);
+        let entries: Vec<(String, &str)> =
+            keys(0, count).into_iter().map(|key| (key, "v")).collect();
+        assert!(client.mput(&entries).iter().all(Outcome::is_done));
+        drop(client);
+        ring.wait_for("forget ");
+        // Another client's request comes after all that the first one sent.
+        assert!(client_of(&ring).get(entries[0].0.as_bytes()).unwrap().is_some());
+        assert_eq!(ring.count(None, "forget "), forgets, "after {count} writes");
+    }
+}
+
+#[test]
 fn any_server_may_be_away() {
     let ring = Ring::start(3);
     let nobody = nobody();
