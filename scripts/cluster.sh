@@ -1,41 +1,64 @@
 #!/usr/bin/env bash
-# Starts Ringcask on this machine and stops it again. `scripts/cluster.sh help` lists the commands.
+# Starts a Ringcask cluster on this machine, does to it what befalls clusters, and stops it again.
+# `scripts/cluster.sh help` lists the commands.
 #
-# All it keeps is in one folder: data/ (the server's), kvserver.log, kvserver.out (the line `listening …`) and
-# kvserver.pid. A pid is believed only if that process is a kvserver that serves this very folder, so what an
-# earlier boot left behind does no harm, and no stranger's process is ever signalled.
+# All it keeps is in one folder:
+#
+#   bin            names the folder of the binaries that were started last
+#   ecs/           the configuration service       data/  its folder        log    standard error of all its lives
+#   1/ 2/ 3/ …     the servers, by number          pid    of its process    out    the line `listening …`
+#                                                  flags  given after `--`  left   is there once it left the ring
+#
+# A pid is believed only if that process is a Ringcask process that serves this very folder, so what an earlier boot
+# left behind does no harm, and no stranger's process is ever signalled. What the ECS knows is read from its line
+# `status` over bash's own sockets: neither jq nor nc is needed.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-dir=$top/target/cluster
+dir=
 port=
 follow=
-server_flags=()
+flags=()
+has_flags=
+words=()
 
-# The port that is tried first; if another process has it, the system chooses one.
+# The port of server 1 that is tried first; server 2 is beside it, the ECS before it. Taken ones: the system chooses.
 readonly port_usual=5153
-# Seconds: how long a server may take to end before the script gives up waiting, and between two looks.
-readonly end_seconds_max=120 look_seconds=0.1
+readonly server_count_usual=3 server_count_max=32
+# Seconds: how long a process may take to end, and the slots to have their copies, before the script gives up waiting;
+# and between two looks.
+readonly end_seconds_max=120 copies_seconds_max=300 look_seconds=0.1
 
 usage() {
     cat <<TXT
 Usage: scripts/cluster.sh COMMAND [OPTIONS] [-- KVSERVER-FLAGS]
 
 Commands:
-  up       build (release) and start; says so if it runs already
-  status   show whether it runs, where, and what it holds
-  logs     show the last lines of the log (-f: and what follows)
-  down     stop it cleanly; the data stays
-  help     show this
+  up [N]     build (release) and start an ECS and N servers [default: $server_count_usual], or what of them does not run;
+             wait until every slot has its copies
+  status     show every process, the ring, and what the ECS says
+  add        start one more server, or again one that was removed; it joins the ring
+  remove I   have server I hand everything over, leave the ring, and end
+  kill I     end server I as a crash would: kill -9
+  pause I    stop server I where it stands: SIGSTOP
+  resume I   let it go on: SIGCONT
+  restart I  start server I again; one that runs is ended first, and remains a member
+  logs [I]   show the last lines of the logs, or of one (-f: and what follows)
+  down       stop all cleanly; the data stays
+  demo       on a cluster of its own: write, kill, read back, add, remove, show. A minute
+  help       show this
+
+I is a server's number or, for kill, pause, resume, restart and logs, the word ecs.
 
 Options:
-  --dir DIR    the folder of data, log and pid [default: target/cluster]
-  --port PORT  the port to listen at, 0 for any [default: $port_usual, or any if that is taken]
+  --dir DIR    the folder of data, logs and pids [default: target/cluster; demo: target/demo]
+  --port PORT  the port of server 1; 2 is at PORT + 1 and so on, the ECS at PORT - 1; 0 for any
+               [default: $port_usual; where something is taken, any]
   -f           with logs: go on
 
-RINGCASK_BINARIES names a folder with binaries to start instead of building them.
-Replication is not there yet, so the cluster is one server.
-Example: scripts/cluster.sh up --port 7000 -- --sync interval=100
+Flags after -- are for the servers that are started, now and whenever this folder's are started again.
+RINGCASK_BINARIES names a folder with binaries to start instead of building them, RINGCASK_ECS_FLAGS has flags for the ECS.
+Example: scripts/cluster.sh up 5 --port 7000 -- --sync interval=100
 TXT
 }
 
@@ -56,27 +79,52 @@ shown() {
     esac
 }
 
-# Sets pid if the server of this folder runs.
+# Prints how a process is called: the ECS, server 2.
+called() {
+    if [ "$1" = ecs ]; then printf 'the ECS'; else printf 'server %s' "$1"; fi
+}
+
+## Processes, by name: ecs, 1, 2 …
+
+# Sets numbers to those of all servers that were ever started and have not left.
+find_servers() {
+    numbers=()
+    local number
+    for number in $(seq "$server_count_max"); do
+        [ ! -d "$dir/$number" ] || [ -e "$dir/$number/left" ] || numbers+=("$number")
+    done
+}
+
+# Sets pid if the process `$1` of this folder runs.
 find_running() {
     pid=
-    local found words
-    [ -r "$dir/kvserver.pid" ] && read -r found <"$dir/kvserver.pid" || return 1
+    local found line program=kvserver
+    [ "$1" != ecs ] || program=ecs
+    [ -r "$dir/$1/pid" ] && read -r found <"$dir/$1/pid" || return 1
     [[ $found =~ ^[0-9]+$ ]] || return 1
     if [ -r "/proc/$found/cmdline" ]; then
-        words=$(tr '\0' ' ' <"/proc/$found/cmdline")
+        line=$(tr '\0' ' ' <"/proc/$found/cmdline")
     else
-        words=$(ps -o args= -p "$found" 2>/dev/null) || return 1
+        line=$(ps -o args= -p "$found" 2>/dev/null) || return 1
     fi
-    [[ $words == *kvserver*" --dir $dir/data "* || $words == *kvserver*" --dir $dir/data" ]] || return 1
+    [[ $line == *"$program"*" --dir $dir/$1/data "* || $line == *"$program"*" --dir $dir/$1/data" ]] || return 1
     pid=$found
 }
 
-# Sets address if the server has said where it listens.
+# Sets address if the process `$1` has said where it listens, in this life or the one before.
 find_address() {
     address=
     local word rest
-    [ -r "$dir/kvserver.out" ] && read -r word rest <"$dir/kvserver.out" || return 1
+    [ -r "$dir/$1/out" ] && read -r word rest <"$dir/$1/out" || return 1
     [ "$word" = listening ] && address=$rest
+}
+
+# Sets state to how the process `$1` stands, in a word.
+find_state() {
+    state='not running'
+    find_running "$1" || return 0
+    state=running
+    [[ $(ps -o state= -p "$pid" 2>/dev/null) != T* ]] || state=paused
 }
 
 is_port() {
@@ -87,129 +135,580 @@ is_taken() {
     (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# Sets chosen to the port for `$1`: as told, else where it was, else the usual one; 0 where that is taken.
+choose_port() {
+    local offset=-1
+    [ "$1" = ecs ] || offset=$(($1 - 1))
+    if [ "${port:-0}" != 0 ]; then
+        chosen=$((port + offset))
+        is_port "$chosen" || wrong "there is no port $chosen for $(called "$1")"
+        return
+    fi
+    chosen=$((port_usual + offset))
+    [ -z "$port" ] || chosen=0
+    if find_address "$1"; then chosen=${address##*:}; fi
+    [ "$chosen" = 0 ] || ! is_taken "$chosen" || chosen=0
+}
+
 # Sets binaries to the folder of binaries that are up to date.
 build() {
     if [ -n "${RINGCASK_BINARIES-}" ]; then
         binaries=$RINGCASK_BINARIES
-        return
+    else
+        command -v cargo >/dev/null || fail "cargo is not installed; see https://rustup.rs"
+        echo "building (release; the first time takes a few minutes) ..."
+        # On a terminal cargo draws a bar; elsewhere its lines are only noise.
+        local quiet=--quiet target
+        [ ! -t 2 ] || quiet=
+        cargo build --release --bins ${quiet:+"$quiet"} --manifest-path "$top/Cargo.toml" || fail "the build failed"
+        target=$(cargo metadata --manifest-path "$top/Cargo.toml" --format-version 1 --no-deps |
+            sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+        binaries=${target:-$top/target}/release
     fi
-    command -v cargo >/dev/null || fail "cargo is not installed; see https://rustup.rs"
-    echo "building (release; the first time takes a minute or two) ..."
-    # On a terminal cargo draws a bar; elsewhere its lines are only noise.
-    local quiet=--quiet
-    [ ! -t 2 ] || quiet=
-    cargo build --release --bins ${quiet:+"$quiet"} --manifest-path "$top/Cargo.toml" || fail "the build failed"
-    local target
-    target=$(cargo metadata --manifest-path "$top/Cargo.toml" --format-version 1 --no-deps |
-        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-    binaries=${target:-$top/target}/release
+    printf '%s\n' "$binaries" >"$dir/bin"
 }
 
-choose_port() {
-    [ -z "$port" ] || return 0
-    port=$port_usual
-    if is_taken "$port"; then
-        echo "port $port is taken; the system chooses another"
-        port=0
+# Sets binaries to the folder that `up` used.
+find_binaries() {
+    if [ -n "${RINGCASK_BINARIES-}" ]; then
+        binaries=$RINGCASK_BINARIES
+    else
+        read -r binaries 2>/dev/null <"$dir/bin" || fail "nothing is in $(shown "$dir"); scripts/cluster.sh up starts a cluster"
     fi
 }
 
+# Starts the process `$1` and waits until it listens; sets address.
 start() {
-    : >"$dir/kvserver.out"
-    # Job control gives the server a process group of its own: Ctrl-C in this terminal is not meant for it.
+    local program=kvserver here=$dir/$1 given=()
+    rm -f "$here/left"
+    mkdir -p "$here"
+    local was=
+    ! find_address "$1" || was=$address
+    choose_port "$1"
+    if [ "$1" = ecs ]; then
+        program=ecs
+        read -ra given <<<"${RINGCASK_ECS_FLAGS-}"
+    else
+        [ -z "$has_flags" ] || printf '%s\0' ${flags[@]+"${flags[@]}"} >"$here/flags"
+        [ ! -s "$here/flags" ] || mapfile -d '' given <"$here/flags"
+        find_address ecs || fail "the ECS has not said where it listens; its log is $dir/ecs/log"
+        given=(--bootstrap "$address" --stay ${given[@]+"${given[@]}"})
+    fi
+    : >"$here/out"
+    # Job control gives it a process group of its own: Ctrl-C in this terminal is not meant for it.
     set -m
-    nohup "$binaries/kvserver" --address 127.0.0.1 --port "$port" --dir "$dir/data" ${server_flags[@]+"${server_flags[@]}"} \
-        </dev/null >"$dir/kvserver.out" 2>>"$dir/kvserver.log" &
+    nohup "$binaries/$program" --address 127.0.0.1 --port "$chosen" --dir "$here/data" ${given[@]+"${given[@]}"} \
+        </dev/null >"$here/out" 2>>"$here/log" &
     started=$!
     set +m
     disown "$started"
-    echo "$started" >"$dir/kvserver.pid"
+    echo "$started" >"$here/pid"
+    wait_until_listening "$1"
+    # Servers keep the address of the ECS that they were started with.
+    if [ "$1" = ecs ] && [ -n "$was" ] && [ "$was" != "$address" ]; then
+        echo "$was is taken, so the ECS is at $address now, and servers that run are started again"
+        end_servers
+        for number in ${ended[@]+"${ended[@]}"}; do start "$number"; done
+        find_address ecs
+    fi
 }
 
-# A large store takes a while to open, so this waits as long as the server lives.
+# A large store takes a while to open, so this waits as long as the process lives.
 wait_until_listening() {
     local looks=0
-    until find_address; do
+    until find_address "$1"; do
         if ! kill -0 "$started" 2>/dev/null; then
-            tail -n 5 "$dir/kvserver.log" >&2
-            fail "the server did not start; its log is $dir/kvserver.log"
+            tail -n 5 "$dir/$1/log" >&2
+            fail "$(called "$1") did not start; its log is $dir/$1/log"
         fi
         looks=$((looks + 1))
-        [ $((looks % 50)) -ne 0 ] || echo "still opening $dir/data ..."
+        [ $((looks % 50)) -ne 0 ] || echo "still opening $(shown "$dir/$1/data") ..."
         sleep "$look_seconds"
     done
 }
 
-up() {
-    if find_running; then
-        started=$pid
-        wait_until_listening
-        echo "already running: one server at $address (pid $pid)"
-        return
-    fi
-    build
-    choose_port
-    start
-    wait_until_listening
+# Waits until the process `$1`, which was told to, has ended.
+wait_until_ended() {
+    local looks=$((end_seconds_max * 10))
+    while find_running "$1"; do
+        looks=$((looks - 1))
+        [ "$looks" -gt 0 ] || fail "$(called "$1") still runs after $end_seconds_max s: pid $pid; its log is $dir/$1/log"
+        sleep "$look_seconds"
+    done
+    rm -f "$dir/$1/pid"
+}
+
+# Ends the process `$1`, which may be paused, cleanly.
+end() {
+    find_running "$1" || return 1
+    kill -TERM "$pid"
+    kill -CONT "$pid"
+    wait_until_ended "$1"
+}
+
+# Ends all servers cleanly; sets ended to those that ran. All are told before any is waited for.
+end_servers() {
+    local number
+    ended=()
+    find_servers
+    for number in ${numbers[@]+"${numbers[@]}"}; do
+        if find_running "$number"; then
+            kill -TERM "$pid"
+            kill -CONT "$pid"
+            ended+=("$number")
+        fi
+    done
+    for number in ${ended[@]+"${ended[@]}"}; do wait_until_ended "$number"; done
+}
+
+## What the ECS says
+
+# Sets reply to the ECS's answer to the line `$1`.
+ask() {
+    local at
+    reply=
+    find_running ecs && find_address ecs || return 1
+    at=$address
+    { exec 3<>"/dev/tcp/${at%:*}/${at##*:}"; } 2>/dev/null || return 1
+    printf '%s\r\n' "$1" >&3
+    IFS= read -r -t 5 reply <&3 || reply=
+    exec 3>&-
+    reply=${reply%$'\r'}
+    [[ $reply == *_success* ]]
+}
+
+# Sets value to the first field `$2` in the JSON `$1`.
+field() {
+    [[ $1 =~ \"$2\":\"?([^],}\"]*) ]] && value=${BASH_REMATCH[1]}
+}
+
+# Sets entry to what the status in reply says of the server at the address `$1`.
+find_entry() {
+    local one
+    entry=
+    while IFS= read -r one; do
+        if field "$one" address && [ "$value" = "$1" ]; then entry=$one; fi
+    done <<<"${reply//\{/$'\n'}"
+    [ -n "$entry" ]
+}
+
+# Sets all and complete from the ECS's status, and is_level if every server that runs has its share and every slot its
+# copies.
+look() {
+    is_level=
+    all=0 complete=0
+    ask status || return 1
+    field "$reply" slot_count && all=$value
+    field "$reply" complete && complete=$value
+    [ "$all" -gt 0 ] && [ "$complete" = "$all" ] && [[ $reply == *'"moves":[]'* ]] || return 0
+    local number
+    find_servers
+    for number in "${numbers[@]}"; do
+        find_state "$number"
+        [ "$state" = running ] || continue
+        find_address "$number" && find_entry "$address" && field "$entry" owned && [ "$value" -gt 0 ] || return 0
+    done
+    is_level=yes
+}
+
+# Waits until every slot has its copies. Tells how far it is now and then.
+wait_until_level() {
+    local looks=0
+    while ! { look && [ -n "$is_level" ]; }; do
+        looks=$((looks + 1))
+        [ "$looks" -lt $((copies_seconds_max * 10)) ] ||
+            fail "after $copies_seconds_max s $complete of $all slots are as they shall be; scripts/cluster.sh status says more"
+        [ $((looks % 50)) -ne 0 ] || echo "  $complete of $all slots are where they shall be ..."
+        sleep "$look_seconds"
+    done
+}
+
+## What is shown
+
+# Prints a table of the processes, with each server's share.
+table() {
+    local number share primary backup
+    look || true
+    printf '  %-7s %-21s %-8s %-12s %8s %8s %8s\n' server address pid state share primary backup
+    find_state ecs
+    find_address ecs || address=-
+    printf '  %-7s %-21s %-8s %s\n' ecs "$address" "${pid:--}" "$state"
+    find_servers
+    for number in "${numbers[@]}"; do
+        find_state "$number"
+        find_address "$number" || address=-
+        share=- primary=- backup=-
+        if [ "$all" -gt 0 ] && find_entry "$address"; then
+            field "$entry" owned && share=$((value * 1000 / all))
+            share=$((share / 10)).$((share % 10))' %'
+            field "$entry" primary && primary=$value
+            field "$entry" backup && backup=$value
+        fi
+        printf '  %-7s %-21s %-8s %-12s %8s %8s %8s\n' "$number" "$address" "${pid:--}" "$state" "$share" "$primary" "$backup"
+    done
+}
+
+# Prints the ring as a line of letters: whose each 64th of it is, a for server 1, b for server 2 …
+ring() {
+    local cell=0 one at letters="" of="" first="" number names=({a..z} {A..Z})
+    ask ring || return 0
+    field "$reply" slot_count && all=$value || return 0
+    find_servers
+    # A token ends its arc: the first one at or after a slot is the owner's.
+    while IFS= read -r one; do
+        field "$one" address || continue
+        at=$value
+        for number in "${numbers[@]}"; do
+            if find_address "$number" && [ "$address" = "$at" ]; then of=${names[$number - 1]}; fi
+        done
+        field "$one" slot || continue
+        while [ "$cell" -lt 64 ] && [ $((cell * all / 64)) -le "$value" ]; do
+            letters+=${of:-?}
+            cell=$((cell + 1))
+        done
+        first=${first:-${of:-?}}
+    done <<<"${reply//\{/$'\n'}"
+    # Behind the last token comes the first one again.
+    while [ "$cell" -lt 64 ]; do
+        letters+=${first:-?}
+        cell=$((cell + 1))
+    done
+    printf '  the ring: 00 %s ff   (a: server 1, b: server 2 ...)\n' "$letters"
+}
+
+# Sets servers to the addresses of all servers, with commas.
+find_addresses() {
+    servers=
+    local number address
+    find_servers
+    for number in "${numbers[@]}"; do
+        if find_address "$number"; then servers+=${servers:+,}$address; fi
+    done
+}
+
+suggest() {
     local bin
     bin=$(shown "$binaries")
+    find_addresses
     cat <<TXT
-Ringcask runs: one server at $address (replication is not there yet; this is a cluster of one).
-Data and log are in $(shown "$dir").
 
 Try:
-  $bin/kvclient -s $address put greeting 'Hello, ring!'
-  printf 'get greeting\n' | nc -N ${address%:*} ${address##*:}
-  $bin/kvbench -s $address --load --keys 100k --mix a
+  $bin/kvclient -s $servers put greeting 'Hello, ring!'
+  $bin/kvclient -s $servers get greeting
+  $bin/kvclient -s $servers cluster status
+  $bin/kvbench -s ${servers%%,*} --load --keys 100k --mix a
+  scripts/cluster.sh kill 1; scripts/cluster.sh status; scripts/cluster.sh restart 1
 
-or the prompt, $bin/kvclient -s $address, and stop it with scripts/cluster.sh down
+or the prompt, $bin/kvclient -s $servers, and stop all with scripts/cluster.sh down
 TXT
 }
 
-down() {
-    if ! find_running; then
-        echo "not running"
-        rm -f "$dir/kvserver.pid"
-        return
+## Commands
+
+# Sets name to the process that the command is about.
+find_name() {
+    name=${words[0]-}
+    [ -n "$name" ] || wrong "$command needs a server's number"
+    if [ "$name" = ecs ]; then
+        [ -n "${1-}" ] || wrong "$command is for servers"
+    else
+        [[ $name =~ ^[1-9][0-9]?$ ]] || wrong "\`$name\` is no server's number"
     fi
-    kill -TERM "$pid"
-    local looks=$((end_seconds_max * 10)) ending=$pid
-    while find_running; do
-        looks=$((looks - 1))
-        [ "$looks" -gt 0 ] || fail "still running after $end_seconds_max s: pid $ending; its log is $dir/kvserver.log"
-        sleep "$look_seconds"
-    done
-    rm -f "$dir/kvserver.pid" "$dir/kvserver.out"
-    echo "stopped; the data stays in $(shown "$dir")/data"
+    [ -d "$dir/$name" ] || fail "there is no $(called "$name") in $(shown "$dir"); scripts/cluster.sh status lists them"
 }
 
-# Prints the server's figures, one a line. Asks over bash's own sockets, so that status needs no other program.
-info() {
-    local line="" words=()
-    exec 3<>"/dev/tcp/${address%:*}/${address##*:}" || return 1
-    printf 'info\r\n' >&3
-    # A greeting may come first, and the dialect may be in upper case.
-    until [[ ${line,,} == info_success* ]]; do
-        IFS= read -r -t 5 line <&3 || return 1
+# Starts what does not run of the ECS and the servers.
+start_all() {
+    local count=$1 number news=0
+    find_running ecs || start ecs
+    for number in $(seq "$server_count_max"); do
+        [ "$number" -le "$count" ] || [ -d "$dir/$number" ] || continue
+        [ ! -e "$dir/$number/left" ] || continue
+        if ! find_running "$number"; then
+            start "$number"
+            news=$((news + 1))
+        fi
     done
-    exec 3>&-
-    read -ra words <<<"${line%$'\r'}"
-    printf '  %-24s %s\n' "${words[@]:1}"
+    find_servers
+    echo "the ECS and ${#numbers[@]} servers run ($news started now); waiting until every slot has its copies ..."
+}
+
+up() {
+    local count=${words[0]-$server_count_usual}
+    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || [ "$count" -lt 1 ] || [ "$count" -gt "$server_count_max" ]; then
+        wrong "up takes a number of servers from 1 to $server_count_max"
+    fi
+    find_servers
+    # Without a number, a folder's cluster comes up as it was.
+    [ -n "${words[0]-}" ] || [ ${#numbers[@]} -eq 0 ] || count=${#numbers[@]}
+    if is_up; then
+        find_binaries
+        if [ "$count" -le "${#numbers[@]}" ]; then
+            echo "already running:"
+            status
+            return
+        fi
+    else
+        build
+    fi
+    start_all "$count"
+    wait_until_level
+    find_servers
+    field "$reply" replica_count && copies=$value
+    [ "$copies" -le "${#numbers[@]}" ] || copies=${#numbers[@]}
+    find_address ecs
+    echo "Ringcask runs: ${#numbers[@]} servers and the ECS at $address; each write is on $copies of them before it is acknowledged."
+    table
+    ring
+    echo "Data and logs are in $(shown "$dir")."
+    suggest
+}
+
+# Whether all that was ever started in this folder runs.
+is_up() {
+    local number
+    find_running ecs || return 1
+    find_servers
+    for number in "${numbers[@]}"; do
+        find_running "$number" || return 1
+    done
 }
 
 status() {
-    if ! find_running; then
+    local number is_any=
+    find_servers
+    for number in ecs ${numbers[@]+"${numbers[@]}"}; do
+        ! find_running "$number" || is_any=yes
+    done
+    if [ -z "$is_any" ]; then
         echo "not running"
         exit 1
     fi
-    find_address || fail "pid $pid is still opening $dir/data" 1
-    echo "running: one server at $address (pid $pid), folder $(shown "$dir")"
-    info || fail "pid $pid does not answer at $address; its log is $dir/kvserver.log"
+    find_binaries
+    table
+    ring
+    echo
+    find_addresses
+    if find_running ecs && find_address ecs; then
+        "$binaries/kvclient" -s "$servers" cluster --ecs "$address" status || fail "the ECS does not answer at $address; its log is $dir/ecs/log"
+    else
+        echo "the ECS does not run: reads and writes go on, and who serves what stays as it is; scripts/cluster.sh restart ecs"
+    fi
+}
+
+add() {
+    local number
+    find_binaries
+    find_running ecs || fail "the ECS does not run; scripts/cluster.sh up starts the cluster"
+    for number in $(seq "$server_count_max"); do
+        if [ -e "$dir/$number/left" ] || [ ! -d "$dir/$number" ]; then
+            # A new server gets the flags of the first one.
+            if [ ! -d "$dir/$number" ] && [ -s "$dir/1/flags" ]; then
+                mkdir "$dir/$number"
+                cp "$dir/1/flags" "$dir/$number/flags"
+            fi
+            start "$number"
+            echo "server $number runs at $address and joins the ring ..."
+            wait_until_level
+            table
+            ring
+            return
+        fi
+    done
+    fail "there are $server_count_max servers already"
+}
+
+remove() {
+    find_name
+    find_binaries
+    find_running "$name" || fail "server $name does not run: it cannot hand over; restart it first, or leave it to the ECS, which does without it after ten seconds"
+    find_address "$name"
+    local at=$address looks=0 held
+    find_addresses
+    "$binaries/kvclient" -s "$servers" cluster leave "$at" >/dev/null || fail "the ECS does not let server $name leave"
+    echo "server $name hands over what it has ..."
+    while ask status && find_entry "$at"; do
+        held=0
+        for one in owned primary backup learner; do
+            field "$entry" "$one" && held=$((held + value))
+        done
+        [ "$held" -gt 0 ] || break
+        looks=$((looks + 1))
+        [ "$looks" -lt $((copies_seconds_max * 10)) ] || fail "after $copies_seconds_max s server $name still has slots; scripts/cluster.sh status says more"
+        sleep "$look_seconds"
+    done
+    end "$name" || true
+    : >"$dir/$name/left"
+    wait_until_level
+    echo "server $name has left and ended; scripts/cluster.sh add brings it back"
+    table
+    ring
+}
+
+kill_one() {
+    find_name ecs
+    find_running "$name" || fail "$(called "$name") does not run"
+    local was=$pid
+    kill -KILL "$pid"
+    wait_until_ended "$name"
+    echo "killed $(called "$name") (pid $was); scripts/cluster.sh restart $name starts it again"
+}
+
+pause() {
+    find_name ecs
+    find_running "$name" || fail "$(called "$name") does not run"
+    kill -STOP "$pid"
+    echo "paused $(called "$name") (pid $pid); scripts/cluster.sh resume $name lets it go on"
+}
+
+resume() {
+    find_name ecs
+    find_running "$name" || fail "$(called "$name") does not run"
+    kill -CONT "$pid"
+    echo "$(called "$name") (pid $pid) goes on"
+}
+
+restart() {
+    find_name ecs
+    find_binaries
+    end "$name" || true
+    start "$name"
+    echo "$(called "$name") runs at $address; waiting until every slot has its copies ..."
+    wait_until_level
+    table
+    ring
 }
 
 logs() {
-    [ -f "$dir/kvserver.log" ] || fail "no log at $dir/kvserver.log; was it ever up?"
-    exec tail -n 50 ${follow:+-f} "$dir/kvserver.log"
+    local files=() number
+    if [ -n "${words[0]-}" ]; then
+        find_name ecs
+        files=("$dir/$name/log")
+    else
+        find_servers
+        for number in ecs ${numbers[@]+"${numbers[@]}"}; do
+            [ ! -f "$dir/$number/log" ] || files+=("$dir/$number/log")
+        done
+    fi
+    [ -f "${files[0]-}" ] || fail "no log in $dir; was it ever up?"
+    exec tail -n $((60 / ${#files[@]})) ${follow:+-f} "${files[@]}"
+}
+
+down() {
+    end_servers
+    # The ECS goes last, so that nobody misses it.
+    if end ecs; then ended+=(ecs); fi
+    if [ ${#ended[@]} -eq 0 ]; then
+        echo "not running"
+    else
+        echo "stopped ${#ended[@]} processes; the data stays in $(shown "$dir")"
+    fi
+}
+
+## The demonstration
+
+# Prints a step's heading.
+tell() {
+    printf '\n== %s\n' "$1"
+}
+
+# Writes live-0, live-1 … one after the other until the file stop is there, and notes in the file live how many were
+# stored, how many failed, and the longest that one took, in milliseconds.
+write_on() {
+    local number=0 failed=0 longest=0 reply begun took
+    coproc client { exec "$binaries/kvclient" -s "$servers" 2>/dev/null; }
+    while [ ! -e "$dir/stop" ]; do
+        begun=${EPOCHREALTIME/[.,]/}
+        printf 'put live-%d value-%d\n' "$number" "$number" >&"${client[1]}"
+        IFS= read -r reply <&"${client[0]}" || break
+        took=$(((${EPOCHREALTIME/[.,]/} - begun) / 1000))
+        [ "$took" -le "$longest" ] || longest=$took
+        [[ $reply == stored* || $reply == replaced* ]] || failed=$((failed + 1))
+        number=$((number + 1))
+        sleep 0.01
+    done
+    echo "$number $failed $longest" >"$dir/live"
+}
+
+# Has write_on tell what it did; sets written.
+end_writing() {
+    local failed longest
+    : >"$dir/stop"
+    wait "$writer"
+    read -r written failed longest <"$dir/live"
+    echo "meanwhile $written writes, one after the other: $failed failed, the longest took $longest ms"
+    rm -f "$dir/stop"
+}
+
+# Reads `$2` keys `$1`-0, `$1`-1 … back and says how many are right; returns whether all are.
+read_back() {
+    local right
+    right=$(seq 0 $(($2 - 1)) | sed "s/^/get $1-/" | "$binaries/kvclient" -s "$servers" |
+        awk -v "right=0" '$0 == "value-" (NR - 1) { right++ } END { print right }') || true
+    echo "$right of $2 keys $1-… are there, with the values that were written"
+    [ "$right" = "$2" ]
+}
+
+demo() {
+    local begun=$SECONDS
+    find_servers
+    [ ${#numbers[@]} -eq 0 ] || fail "there is a cluster in $(shown "$dir"): the demo makes its own; --dir names another folder"
+    port=${port:-0}
+    build
+    trap 'down >/dev/null' EXIT
+    tell "an ECS and three servers, from nothing"
+    start_all 3
+    wait_until_level
+    table
+    ring
+
+    tell "1,000 keys, each on three disks before it is acknowledged"
+    find_addresses
+    seq 0 999 | sed 's/.*/put key-& value-&/' >"$dir/keys"
+    "$binaries/kvclient" -s "$servers" import "$dir/keys"
+    read_back key 1000
+
+    tell "kill -9 of server 1 while a client writes on"
+    write_on &
+    writer=$!
+    sleep 1
+    words=(1)
+    kill_one
+    sleep 4
+    end_writing
+    read_back key 1000
+    read_back live "$written"
+
+    tell "a fourth server joins while a client writes on"
+    write_on &
+    writer=$!
+    add
+    end_writing
+    read_back live "$written"
+
+    tell "server 1 comes back and takes its share again"
+    restart
+
+    tell "without the ECS reads and writes go on"
+    words=(ecs)
+    kill_one
+    write_on &
+    writer=$!
+    sleep 2
+    end_writing
+    restart
+
+    tell "server 2 leaves"
+    words=(2)
+    remove
+    read_back key 1000
+    read_back live "$written"
+
+    tell "done in $((SECONDS - begun)) s"
+    trap - EXIT
+    down
+    rm -rf "$dir"
+    echo "scripts/cluster.sh up starts a cluster that stays"
 }
 
 command=${1:-help}
@@ -224,16 +723,27 @@ while [ $# -gt 0 ]; do
         port=$2; shift 2 ;;
     -f) follow=yes; shift ;;
     -h | --help) command=help; shift ;;
-    --) shift; server_flags=("$@"); break ;;
-    *) wrong "unknown option $1" ;;
+    --) shift; has_flags=yes; flags=("$@"); break ;;
+    -*) wrong "unknown option $1" ;;
+    *) words+=("$1"); shift ;;
     esac
 done
-[ "$command" != up ] || mkdir -p "$dir" || fail "no folder can be made at $dir"
-# One folder, one name: links and dots resolved, so that its server is recognised however it is spelt.
-[ ! -d "$dir" ] || dir=$(cd "$dir" && pwd -P)
-
 case $command in
-up | down | status | logs) "$command" ;;
-help | -h | --help) usage ;;
+up | add | remove | kill | pause | resume | restart | status | logs | down | demo) ;;
+help | -h | --help) usage; exit ;;
 *) wrong "unknown command $command" ;;
 esac
+case $command:${#words[@]} in
+*:0 | up:1 | remove:1 | kill:1 | pause:1 | resume:1 | restart:1 | logs:1) ;;
+*) wrong "$command does not take \`${words[*]}\`" ;;
+esac
+if [ -z "$dir" ]; then
+    dir=$top/target/cluster
+    [ "$command" != demo ] || dir=$top/target/demo
+fi
+case $command in up | demo) mkdir -p "$dir" || fail "no folder can be made at $dir" ;; esac
+# One folder, one name: links and dots resolved, so that its processes are recognised however it is spelt.
+[ ! -d "$dir" ] || dir=$(cd "$dir" && pwd -P)
+
+[ "$command" != kill ] || command=kill_one
+"$command"

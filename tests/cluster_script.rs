@@ -1,9 +1,11 @@
 //! `scripts/cluster.sh`, from up to down, and on what is not its own.
+//!
+//! The ring has few slots, for a cluster of binaries with debug assertions takes a minute to make copies of 4,096.
 
 use crate::harness::binaries::{binary, scratch, top};
 use crate::harness::keeper::{self, Item};
 use crate::harness::tool::Group;
-use crate::harness::{Ended, eventually_some, has_command, run};
+use crate::harness::{Ended, eventually_some, run};
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
@@ -26,107 +28,146 @@ impl Cluster {
     }
 
     /// Runs the script from some other folder, with the binaries of this test run.
-    fn run(&self, command: &str, options: &[&str]) -> Ended {
+    fn run(&self, words: &[&str]) -> Ended {
         let mut script = Command::new(top().join("scripts/cluster.sh"));
-        script.arg(command).arg("--dir").arg(self.dir()).args(options).current_dir("/");
+        script.args(&words[..1]).arg("--dir").arg(self.dir()).args(&words[1..]).current_dir("/");
         script.env("RINGCASK_BINARIES", binary("kvserver").parent().expect("it is in a folder"));
+        script.env("RINGCASK_ECS_FLAGS", "--slots 64");
         let ended = run(&mut script);
-        // Should the test run be killed, the server is to go with it.
-        if let Some(pid) = self.pid() {
-            keeper::keep(Item::Group(pid));
-        }
+        // Should the test run be killed, the processes are to go with it.
+        self.pids().into_iter().for_each(|pid| keeper::keep(Item::Group(pid)));
         ended
     }
 
-    fn up(&self) -> String {
-        self.run("up", &["--port", "0"]).succeeded().stdout
+    /// Runs the script, which must succeed, and returns what it said.
+    fn said(&self, words: &[&str]) -> String {
+        self.run(words).succeeded().stdout
     }
 
-    fn pid(&self) -> Option<u32> {
-        fs::read_to_string(self.dir().join("kvserver.pid")).ok()?.trim().parse().ok()
+    /// Returns the process id that is written down for `name`.
+    fn pid(&self, name: &str) -> Option<u32> {
+        fs::read_to_string(self.dir().join(name).join("pid")).ok()?.trim().parse().ok()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        ["ecs", "1", "2", "3"].into_iter().filter_map(|name| self.pid(name)).collect()
+    }
+
+    /// Runs a command of `kvclient` in the cluster.
+    fn client(&self, words: &[&str]) -> Ended {
+        let address = |number: &str| {
+            let out = fs::read_to_string(self.dir().join(number).join("out")).unwrap_or_default();
+            out.trim().strip_prefix("listening ").map(str::to_owned)
+        };
+        let servers: Vec<_> = ["1", "2", "3"].into_iter().filter_map(address).collect();
+        run(Command::new(binary("kvclient")).args(["-s", &servers.join(",")]).args(words))
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let pid = self.pid();
-        let _ended = self.run("down", &[]);
-        pid.into_iter().for_each(|pid| keeper::forget(Item::Group(pid)));
+        let pids = self.pids();
+        let _ended = self.run(&["down"]);
+        pids.into_iter().for_each(|pid| keeper::forget(Item::Group(pid)));
     }
 }
 
-/// Returns the address in the script's `… one server at <ip:port> …`.
-fn address(said: &str) -> String {
-    let rest = said.split("one server at ").nth(1).unwrap_or_else(|| panic!("no address: {said}"));
-    rest.split([' ', '\n']).next().expect("split gives one piece").to_owned()
-}
-
-fn ask(address: &str, request: &str) -> String {
-    let address = address.parse().unwrap_or_else(|e| panic!("`{address}` is no address: {e}"));
-    crate::harness::Line::connect(address).ask(request)
+/// Returns the line of the table in `said` that is about `name`, as words.
+fn row<'a>(said: &'a str, name: &str) -> Vec<&'a str> {
+    let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut rows = rows.filter(|words| words.first() == Some(&name) && words.len() > 3);
+    rows.next().unwrap_or_else(|| panic!("no row of {name} in:\n{said}"))
 }
 
 #[test]
-fn a_cluster_goes_up_and_down_and_keeps_its_data() {
+fn a_cluster_goes_up_lives_through_what_befalls_it_and_keeps_its_data() {
     let cluster = Cluster::new();
-    assert_eq!(cluster.run("status", &[]).code(), 1);
-    assert_eq!(cluster.run("down", &[]).succeeded().stdout, "not running\n");
+    assert_eq!(cluster.run(&["status"]).code(), 1);
+    assert_eq!(cluster.said(&["down"]), "not running\n");
 
-    let at = address(&cluster.up());
-    assert_eq!(ask(&at, "put k v"), "put_success k");
-    let again = cluster.up();
+    let up = cluster.said(&["up", "--port", "0"]);
+    assert!(up.contains("3 servers and the ECS at 127.0.0.1:"), "{up}");
+    assert!(up.contains("the ring: 00 "), "{up}");
+    for number in ["1", "2", "3"] {
+        assert_eq!(row(&up, number)[3], "running", "{up}");
+    }
+    // What it says to try works as it stands.
+    let tries: Vec<_> = up.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+    let tries = tries.iter().filter(|line| line.contains("kvclient") && line.contains(" greeting"));
+    let replies = tries.map(|line| run(Command::new("sh").args(["-c", line])).succeeded().stdout);
+    assert_eq!(replies.collect::<Vec<_>>(), ["stored greeting\n", "Hello, ring!"]);
+
+    let again = cluster.said(&["up"]);
     assert!(again.starts_with("already running"), "{again}");
-    assert_eq!(address(&again), at);
-    let status = cluster.run("status", &[]).succeeded().stdout;
-    assert!(status.contains(&at), "{status}");
-    let keys = status.lines().find_map(|line| line.trim().strip_prefix("keys "));
-    assert_eq!(keys.map(str::trim), Some("1"), "{status}");
-    assert!(cluster.run("logs", &[]).succeeded().stdout.contains("listening"));
+    assert!(again.contains("all 64 slots have their 3 copies"), "{again}");
 
-    let down = cluster.run("down", &[]).succeeded().stdout;
-    assert!(down.starts_with("stopped"), "{down}");
-    assert_eq!(cluster.run("status", &[]).stdout, "not running\n");
-    let at = address(&cluster.up());
-    assert_eq!(ask(&at, "get k"), "get_success k v");
+    cluster.said(&["kill", "2"]);
+    assert_eq!(cluster.run(&["kill", "2"]).code(), 1, "it is dead already");
+    assert_eq!(row(&cluster.said(&["status"]), "2")[3], "not");
+    assert_eq!(cluster.client(&["get", "greeting"]).succeeded().stdout, "Hello, ring!");
+    cluster.said(&["restart", "2"]);
+    cluster.said(&["pause", "3"]);
+    assert_eq!(row(&cluster.said(&["status"]), "3")[3], "paused");
+    cluster.said(&["resume", "3"]);
+    assert!(cluster.said(&["logs", "1"]).contains("listening"));
+
+    let down = cluster.said(&["down"]);
+    assert!(down.starts_with("stopped 4 processes"), "{down}");
+    assert_eq!(cluster.run(&["status"]).stdout, "not running\n");
+    cluster.said(&["up"]);
+    assert_eq!(cluster.client(&["get", "greeting"]).succeeded().stdout, "Hello, ring!");
 }
 
 #[test]
-fn the_commands_it_offers_work_as_they_stand() {
-    if !has_command("nc") {
-        return crate::harness::skip("one of the commands is nc");
-    }
+fn servers_are_added_and_removed_and_the_ecs_may_be_away() {
     let cluster = Cluster::new();
-    let said = cluster.up();
-    let commands: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("  ")).collect();
-    assert_eq!(commands.len(), 3, "{said}");
-    let replies = commands
-        .iter()
-        .filter(|command| !command.contains("kvbench"))
-        .map(|command| run(Command::new("sh").args(["-c", command])).succeeded().stdout);
-    let replies: Vec<_> = replies.collect();
-    assert_eq!(replies[0], "stored greeting\n");
-    assert_eq!(replies[1], "get_success greeting Hello, ring!\r\n");
+    cluster.said(&["up", "1", "--port", "0", "--", "--sync", "never"]);
+    assert_eq!(cluster.client(&["put", "k", "v"]).code(), 0);
+    let added = cluster.said(&["add", "--port", "0"]);
+    assert_eq!(row(&added, "2")[3], "running", "{added}");
+    let info = cluster.client(&["info"]).succeeded().stdout;
+    assert!(info.contains("never"), "flags hold for those that are added, too: {info}");
+
+    cluster.said(&["kill", "ecs"]);
+    assert_eq!(cluster.client(&["get", "k"]).succeeded().stdout, "v");
+    assert!(cluster.said(&["status"]).contains("the ECS does not run"));
+    cluster.said(&["restart", "ecs"]);
+
+    let removed = cluster.said(&["remove", "1"]);
+    assert!(removed.contains("server 1 has left"), "{removed}");
+    assert_eq!(cluster.client(&["get", "k"]).succeeded().stdout, "v");
+    let back = cluster.said(&["add"]);
+    assert_eq!(row(&back, "1")[3], "running", "the one that left comes back: {back}");
+    assert_eq!(cluster.client(&["get", "k"]).succeeded().stdout, "v");
 }
 
 #[test]
 fn what_a_reboot_leaves_behind_does_no_harm() {
     let cluster = Cluster::new();
-    let at = address(&cluster.up());
-    assert_eq!(ask(&at, "put k v"), "put_success k");
-    let pid = cluster.pid().expect("it runs");
-    run(Command::new("kill").args(["-9", &pid.to_string()])).succeeded();
-    eventually_some("the process is gone", || {
-        (cluster.run("status", &[]).code() == 1).then_some(())
+    cluster.said(&["up", "1", "--port", "0"]);
+    assert_eq!(cluster.client(&["put", "k", "v"]).code(), 0);
+    for name in ["ecs", "1"] {
+        let pid = cluster.pid(name).expect("it runs").to_string();
+        run(Command::new("kill").args(["-9", &pid])).succeeded();
+    }
+    eventually_some("the processes are gone", || {
+        (cluster.run(&["status"]).code() == 1).then_some(())
     });
 
-    // Since the boot another process may have got the number that was written down.
+    // Since the boot another process may have got the numbers that were written down.
     let stranger = Group::spawn(Command::new("sleep").arg("1000"));
     let number = stranger.pid().as_raw_pid().to_string();
-    fs::write(cluster.dir().join("kvserver.pid"), &number).expect("it can be written");
-    assert_eq!(cluster.run("down", &[]).succeeded().stdout, "not running\n");
-    fs::write(cluster.dir().join("kvserver.pid"), &number).expect("it can be written");
-    let at = address(&cluster.up());
-    assert_eq!(ask(&at, "get k"), "get_success k v");
+    let write = || {
+        for name in ["ecs", "1"] {
+            fs::write(cluster.dir().join(name).join("pid"), &number).expect("it can be written");
+        }
+    };
+    write();
+    assert_eq!(cluster.said(&["down"]), "not running\n");
+    write();
+    assert_eq!(cluster.run(&["kill", "1"]).code(), 1);
+    cluster.said(&["up"]);
+    assert_eq!(cluster.client(&["get", "k"]).succeeded().stdout, "v");
     run(Command::new("kill").args(["-0", &number])).succeeded();
 }
 
@@ -134,25 +175,27 @@ fn what_a_reboot_leaves_behind_does_no_harm() {
 fn a_port_that_is_taken_is_refused_with_a_reason() {
     let cluster = Cluster::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("some port is free");
-    let port = taken.local_addr().expect("it is bound").port().to_string();
-    let ended = cluster.run("up", &["--port", &port]);
+    // The ECS is to be one below the servers.
+    let port = taken.local_addr().expect("it is bound").port();
+    let ended = cluster.run(&["up", "1", "--port", &(port + 1).to_string()]);
     assert_eq!(ended.code(), 1);
-    assert!(ended.stderr.contains(&port) && ended.stderr.contains("did not start"), "{ended:?}");
-    assert_eq!(cluster.run("status", &[]).code(), 1);
-}
-
-#[test]
-fn flags_after_two_dashes_reach_the_server() {
-    let cluster = Cluster::new();
-    let said = cluster.run("up", &["--port", "0", "--", "--dialect", "toronto"]).succeeded().stdout;
-    assert_eq!(ask(&address(&said), "get k"), "GET_ERROR k");
-    let status = cluster.run("status", &[]).succeeded().stdout;
-    assert!(status.contains("toronto"), "it reads upper case too: {status}");
+    assert!(ended.stderr.contains(&port.to_string()), "{ended:?}");
+    assert!(ended.stderr.contains("did not start"), "{ended:?}");
+    assert_eq!(cluster.run(&["status"]).code(), 1);
 }
 
 #[test]
 fn wrong_usage_is_said_and_nothing_is_started() {
-    for wrong in [&["up", "--port", "70000"][..], &["up", "--dir"], &["dance"], &["up", "--what"]] {
+    for wrong in [
+        &["up", "--port", "70000"][..],
+        &["up", "0"],
+        &["up", "three"],
+        &["up", "--dir"],
+        &["dance"],
+        &["up", "--what"],
+        &["kill"],
+        &["status", "1"],
+    ] {
         let ended = run(Command::new(top().join("scripts/cluster.sh")).args(wrong));
         assert_eq!(ended.code(), 2, "{wrong:?}");
         assert!(ended.stderr.contains("cluster.sh help"), "{ended:?}");
