@@ -15,13 +15,18 @@
 
 mod client_commands;
 mod cluster_script;
+mod comings_and_goings;
 mod crowds;
 mod durability;
+mod failing_copies;
 mod failing_disks;
 mod harness;
 mod life;
 mod limits;
 mod nothing_is_left_behind;
+mod replication;
 mod replies;
+mod strangers;
 mod streams;
 mod timeouts;
+mod without_the_ecs;

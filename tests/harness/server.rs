@@ -1,8 +1,8 @@
-//! A `kvserver` in a folder of its own.
+//! A `kvserver`, or an `ecs`, in a folder of its own.
 //!
 //! [`Server::start`] returns when the server has printed `listening <ip:port>`, or fails with what it wrote
 //! instead. The port is the system's choice at every start, so a test asks for [`Server::address`] again after
-//! a restart. The server's standard error is kept in a file, over restarts, and shown when the test fails.
+//! a restart, unless [`Launch::at`] says where. The server's standard error is kept in a file, over restarts, and shown when the test fails.
 
 use super::binaries::{binary, scratch};
 use super::line::Line;
@@ -11,7 +11,7 @@ use super::wait::{eventually, eventually_some};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
@@ -21,8 +21,10 @@ use tempfile::TempDir;
 const SHOWN_COUNT: usize = 16 * 1024;
 
 /// How a server is to be started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Launch {
+    program: &'static str,
+    at: SocketAddr,
     flags: Vec<String>,
     wrapper: Vec<OsString>,
     dir: Option<PathBuf>,
@@ -32,7 +34,26 @@ impl Launch {
     /// A server with the flags `flags` besides address, port and folder.
     pub(crate) fn new(flags: &[&str]) -> Self {
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self { flags, ..Self::default() }
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { program: "kvserver", at, flags, wrapper: Vec::new(), dir: None }
+    }
+
+    /// Starts `program` and not a `kvserver`: one that takes the same flags for address, port and folder.
+    pub(crate) fn of(mut self, program: &'static str) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Gives it `flags` besides.
+    pub(crate) fn with_flags(mut self, flags: impl IntoIterator<Item = String>) -> Self {
+        self.flags.extend(flags);
+        self
+    }
+
+    /// Has it listen at `address`.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.at = address;
+        self
     }
 
     /// Has `wrapper` start the server: a command that takes the server's own command as its last arguments and
@@ -58,10 +79,21 @@ impl Launch {
         server
     }
 
+    /// Starts a server that is not expected to listen.
+    pub(crate) fn start_refused(self) -> Refused {
+        let home =
+            TempDir::new_in(scratch()).expect("a folder can be made below the target folder");
+        let dir = self.dir.clone().unwrap_or_else(|| home.path().join("data"));
+        let server = Server { launch: self, home, dir, running: None };
+        let group = Group::spawn(&mut server.redirected());
+        Refused { _group: group, server }
+    }
+
     fn command(&self, dir: &Path) -> Command {
         let mut words = self.wrapper.clone();
-        words.push(binary("kvserver").into());
-        words.extend(["--address", "127.0.0.1", "--port", "0", "--dir"].map(OsString::from));
+        words.push(binary(self.program).into());
+        let (ip, port) = (self.at.ip().to_string(), self.at.port().to_string());
+        words.extend(["--address", &ip, "--port", &port, "--dir"].map(OsString::from));
         words.push(dir.into());
         words.extend(self.flags.iter().map(OsString::from));
         let mut command = Command::new(words.remove(0));
@@ -77,6 +109,20 @@ pub(crate) struct Server {
     home: TempDir,
     dir: PathBuf,
     running: Option<(Group, SocketAddr)>,
+}
+
+/// A server that somebody is to refuse.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    _group: Group,
+    server: Server,
+}
+
+impl Refused {
+    /// Returns all it has written to standard error.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
+    }
 }
 
 impl Server {
@@ -117,6 +163,11 @@ impl Server {
     /// Connects, asks one question and returns the answer.
     pub(crate) fn ask(&self, request: &str) -> String {
         self.connect().ask(request)
+    }
+
+    /// Returns whether it was started and neither killed nor awaited since.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Returns the folder of its data.
@@ -197,7 +248,8 @@ impl Drop for Server {
         if thread::panicking() {
             let log = self.log();
             let shown = log.char_indices().rev().nth(SHOWN_COUNT).map_or(0, |(at, _)| at);
-            eprintln!("what the server said:\n{}", &log[shown..]);
+            let program = self.launch.program;
+            eprintln!("what the {program} in {} said:\n{}", self.dir.display(), &log[shown..]);
         }
     }
 }
