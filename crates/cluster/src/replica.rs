@@ -35,6 +35,8 @@ pub(crate) struct Replica {
     /// Every committed record up to here is held, or a newer one of its key; ahead of the commit point only while
     /// this is a learner.
     pub(crate) held: Lsn,
+    /// Whose walk that is: what another dropped below its floor was never sent, so its walk cannot be gone on with (R5).
+    pub(crate) held_from: Option<ServerId>,
     /// The slot exists in the storage.
     pub(crate) is_stored: bool,
     /// Requests below this are forgotten (R24), as far as was told in this life.
@@ -240,6 +242,7 @@ impl Replica {
             listed_at: Time(0),
             commit: Lsn(0),
             held: Lsn(0),
+            held_from: None,
             is_stored: false,
             request_floor: Lsn(0),
             is_damaged: false,

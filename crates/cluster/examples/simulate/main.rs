@@ -28,6 +28,8 @@
     reason = "most of it is the test's own files"
 )]
 
+#[path = "../../tests/sim/ambush.rs"]
+mod ambush;
 #[path = "../../tests/sim/asks.rs"]
 mod asks;
 #[path = "../../tests/sim/check/mod.rs"]
@@ -42,6 +44,8 @@ mod ecs;
 mod engine;
 #[path = "../../tests/sim/faults.rs"]
 mod faults;
+#[path = "../../tests/sim/hang.rs"]
+mod hang;
 #[path = "../../tests/sim/history.rs"]
 mod history;
 #[path = "../../tests/sim/invariants.rs"]
@@ -52,6 +56,8 @@ mod measure;
 mod network;
 #[path = "../../tests/sim/node.rs"]
 mod node;
+#[path = "../../tests/sim/operator.rs"]
+mod operator;
 #[path = "../../tests/sim/plan.rs"]
 mod plan;
 #[path = "../../tests/sim/queue.rs"]

@@ -275,7 +275,7 @@ impl Server {
             peer.is_none_or(is_over) || mutant!("removal without waiting for readers");
         // A backup may read on a grant of the primary before, which is not known here: it is over after a full G (R21).
         let is_old_grant_over = now.since(follower.listed_at) >= self.config.grace
-            || mutant!("removal without waiting for readers");
+            || mutant!("grants of the primary before forgotten");
         (silence >= silence_max || is_suspect) && is_read_over && is_old_grant_over
     }
 

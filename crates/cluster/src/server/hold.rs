@@ -103,6 +103,9 @@ impl Server {
             // It does not state less than it holds: it states nothing, and asks to be no member (R4).
             return;
         };
+        if is_learner && replica.held_from.replace(to) != Some(to) {
+            replica.held = replica.commit;
+        }
         let (commit, held) = (replica.commit, replica.held.max(replica.commit));
         let is_empty = is_learner && cx.storage.is_empty(at.0);
         let state = State { commit, held, is_empty, records, is_last };

@@ -154,11 +154,22 @@ impl Server {
         let Some(replica) = self.replica_mut(slot) else { return };
         let Some(upto) = replica.committable(durable) else { return };
         replica.publish_upto(upto, cx.storage);
-        let Some(primary) = replica.primary_mut() else { return };
+        // The acknowledgements may be older than what waits: they prove a write, and no reading of the state (R13).
+        let reads = match mutant!("a pending state told without a lease") {
+            true => Ok(()),
+            false => self.may_read(slot, cx.now),
+        };
+        let primary = self.replica_mut(slot).and_then(Replica::primary_mut);
+        let Some(primary) = primary else { return };
         let later = primary.waiters.split_off(&Lsn(upto.0 + 1));
         let answered = std::mem::replace(&mut primary.waiters, later);
-        let answers = answered.into_values().flatten();
-        cx.actions.extend(answers.map(|waiter| Action::Reply(waiter.op, waiter.reply)));
+        let answers = answered.into_values().flatten().map(|waiter| match reads {
+            Err(refusal) if waiter.reply.is_reading() => {
+                Action::Reply(waiter.op, Reply::Refused(refusal))
+            }
+            Ok(()) | Err(_) => Action::Reply(waiter.op, waiter.reply),
+        });
+        cx.actions.extend(answers);
         self.untold.insert(slot);
     }
 

@@ -34,6 +34,7 @@ impl Server {
     fn persist(&mut self, delta: Delta, cx: &mut Cx<'_>) {
         cx.actions.push(Action::PersistMap(delta.clone()));
         self.persisting = Some(delta);
+        self.persisting_since = cx.now;
     }
 
     pub(super) fn map_persisted(&mut self, version: Version, cx: &mut Cx<'_>) {
@@ -283,6 +284,18 @@ impl Replica {
 }
 
 impl Reply {
+    /// Returns whether it tells what is there, and of no change.
+    pub(super) fn is_reading(&self) -> bool {
+        match self {
+            Self::Value(_) | Self::Missing | Self::ConditionFailed(_) => true,
+            Self::Stored(_)
+            | Self::Replaced(_)
+            | Self::Deleted
+            | Self::Refused(_)
+            | Self::Unknown => false,
+        }
+    }
+
     /// Returns what to say instead when the record that this reply waited for is out of sight: a write's outcome is
     /// unknown, while a reply that tells of no write tells that nothing was done.
     fn given_up(self) -> Self {

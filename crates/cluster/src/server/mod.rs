@@ -80,6 +80,7 @@ pub struct Server {
     map: Map,
     /// A delta that is being made durable.
     persisting: Option<Delta>,
+    persisting_since: Time,
     /// What came meanwhile, as one.
     waiting: Option<Delta>,
     ecs: Ecs,
@@ -141,6 +142,7 @@ impl Server {
             config,
             map,
             persisting: None,
+            persisting_since: Time(0),
             waiting: None,
             peers: BTreeMap::new(),
             wanted: BTreeSet::new(),
@@ -268,8 +270,12 @@ impl Server {
 
     /// Returns whether the data path moves, so that a beacon may be sent (R16).
     fn is_able(&self, now: Time) -> bool {
-        let is_stuck = |(_, since)| now.since(since) >= self.config.sync_max;
-        !self.has_failed && !self.syncing.is_some_and(is_stuck)
+        // A map that is not kept holds its slots up like a record.
+        let map = self.persisting.as_ref().map(|_| self.persisting_since);
+        let mut awaited = self.syncing.map(|(_, since)| since).into_iter().chain(map);
+        let is_stuck = awaited.any(|since| now.since(since) >= self.config.sync_max)
+            && !mutant!("beacon sent although the data path stands still");
+        !self.has_failed && !is_stuck
     }
 
     fn fail(&mut self, cx: &mut Cx<'_>) {

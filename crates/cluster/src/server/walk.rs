@@ -88,8 +88,9 @@ impl Server {
         if number != ticket.transfer || above != ticket.above {
             return;
         }
-        if page.has_unreadable {
-            // The walk stands still: a learner that skipped something would not know of it (R4).
+        if page.has_unreadable && !mutant!("an unreadable record left out") {
+            // The walk stands still: a learner that skipped something would not know of it (R4). Others take its place.
+            self.throttle.queue.retain(|walk| *walk != (slot, id));
             return self.damaged(slot);
         }
         let Some(replica) = self.replica(slot) else { return };

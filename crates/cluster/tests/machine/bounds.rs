@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cluster::{
-    Action, Ask, Beacon, Config, Epoch, Event, Link, Lsn, Message, Refusal, Reply, SlotMessage,
-    Standing, State, Storage as _,
+    Action, Ask, Beacon, Condition, Config, Epoch, Event, Link, Lsn, Message, OpId, Refusal, Reply,
+    SlotMessage, Standing, State, Storage as _,
 };
 
 use crate::host::{B, C, Host, ME, held, slot};
@@ -190,4 +190,24 @@ fn a_table_of_clients_goes_in_chunks_of_the_usual_length() {
         _ => None,
     });
     assert_eq!(lens.collect::<Vec<_>>(), [30, 30, 30, 10]);
+}
+
+/// The acknowledgement of a record may be older than who waits for it: it proves that the record is committed, and not that
+/// this server is still the primary.
+#[test]
+fn what_a_pending_record_leads_to_is_told_only_with_the_leases_of_a_read_r13() {
+    let absent = Ask::Put {
+        value: (*b"w").into(),
+        expires_at_ms: None,
+        condition: Some(Condition::Absent),
+        request: None,
+    };
+    let mut host = primary(Config::default());
+    assert_eq!(host.ask("k", put(1)), None);
+    assert_eq!(host.ask("k", absent), None, "it waits for the record");
+    let second = host.last_op();
+    let link = host.out(B);
+    host.ack(link);
+    assert!(matches!(host.reply(OpId(second.0 - 1)), Some(Reply::Stored(_))));
+    assert_eq!(host.reply(second), Some(Reply::Refused(Refusal::Stopped)), "no lease was granted");
 }

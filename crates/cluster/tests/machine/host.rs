@@ -58,6 +58,8 @@ pub struct Host {
     pub actions: Vec<Action>,
     /// Whether what it appends is durable at once.
     pub syncs: bool,
+    /// Whether maps are durable at once.
+    pub keeps: bool,
     version: u64,
     epochs: u64,
     op: u64,
@@ -80,8 +82,18 @@ impl Host {
         let now = Time(1_000_000_000_000);
         let actions = Vec::new();
         let (version, epochs, op, counts) = (0, 0, 0, BTreeMap::new());
-        let mut host =
-            Self { machine, storage, now, actions, syncs: true, version, epochs, op, counts };
+        let mut host = Self {
+            machine,
+            storage,
+            now,
+            actions,
+            syncs: true,
+            keeps: true,
+            version,
+            epochs,
+            op,
+            counts,
+        };
         host.step(Event::EcsConnected);
         let servers = [ME, B, C].map(|id| (id, info(id, standing, 1)));
         let delta = host.delta(servers.to_vec(), slots);
@@ -133,6 +145,11 @@ impl Host {
         self.counts.get(&link).copied().unwrap_or(0)
     }
 
+    /// Returns the last client's operation.
+    pub fn last_op(&self) -> OpId {
+        OpId(self.op)
+    }
+
     /// Returns what the last client was told.
     pub fn last_reply(&self) -> Option<Reply> {
         self.reply(OpId(self.op))
@@ -159,7 +176,9 @@ impl Host {
             let before = self.storage.appended();
             self.machine.step(self.now, event, &mut self.storage, &mut actions);
             for action in &actions {
-                if let Action::PersistMap(delta) = action {
+                if let Action::PersistMap(delta) = action
+                    && self.keeps
+                {
                     events.push(Event::MapPersisted(delta.to));
                 }
             }

@@ -20,3 +20,4 @@ mod disk;
 mod fake;
 mod host;
 mod lives;
+mod walks;

@@ -108,6 +108,9 @@ impl World {
             is_done: false,
             is_losing: false,
         });
+        if let Owner::Client(client) = owner {
+            *self.unanswered.entry((client, slot)).or_default() += 1;
+        }
         let at = self.now + self.net.delay();
         self.queue.push(at, What::Request { attempt });
     }
@@ -201,9 +204,30 @@ impl World {
         }
         match owner {
             Owner::Client(client) => {
+                let slot = self.attempts[attempt].slot;
+                *self.unanswered.entry((client, slot)).or_default() -= 1;
+                // Whoever was told nothing for certain will ask again under the same number.
+                if !matches!(reply, Reply::Unknown | Reply::Refused(_)) {
+                    self.forget_client(client, slot);
+                }
                 self.step_client(client, ClientEvent::Reply { attempt: number, reply });
             }
             Owner::Probe => self.probed(attempt, &reply),
+        }
+    }
+
+    /// Now and then a client says that it needs to be remembered no more in a slot (R24): it may, once every attempt there was
+    /// answered. One that was lost may still arrive, and would be carried out again.
+    fn forget_client(&mut self, client: usize, slot: SlotId) {
+        if self.unanswered.get(&(client, slot)) != Some(&0) || self.net_rng.u8(0..32) > 0 {
+            return;
+        }
+        let primary = self.ecs.map.slot(slot).primary_id();
+        let node = self.servers.iter().position(|host| Some(host.id) == primary);
+        let me = self.client_node(Owner::Client(client));
+        if let Some(node) = node.filter(|node| !self.net.is_cut(me, *node)) {
+            tell!(self, "client {client} needs slot {} to remember it no more", slot.index());
+            self.step(node, cluster::Event::Forget { slot, client: client as u64 });
         }
     }
 

@@ -440,6 +440,10 @@ fn describe(client: u32, key: Bytes, ask: &Ask, now: u64) -> Operation {
         }
         Ask::Delete { request } => (Kind::Delete, None, None, *request),
     };
+    let ends = match ask {
+        Ask::Put { expires_at_ms, .. } => expires_at_ms.map(|end_ms| end_ms * MS),
+        Ask::Get | Ask::Delete { .. } => None,
+    };
     Operation {
         client,
         key,
@@ -453,6 +457,7 @@ fn describe(client: u32, key: Bytes, ask: &Ask, now: u64) -> Operation {
         version: None,
         has_id: request.is_some(),
         attempts: 0,
+        ends,
     }
 }
 

@@ -11,7 +11,10 @@
 //! merged away at any moment, tombstones below the floor too, so that a wrong floor or a commit point that runs ahead shows.
 //! The last record of a client's request is never merged away.
 //!
-//! Left out: damage in the middle of a file; expiry of values.
+//! A record may be *damaged*: memory knows of it, and it cannot be read (R4). A value past its end is a tombstone from the next
+//! merge on that comes a while later.
+//!
+//! Left out: damage that is found when the store is opened.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -42,6 +45,12 @@ pub struct Step {
 
 /// What host and checks need of a server's storage, besides what its machine does.
 pub trait Disk: Storage + std::fmt::Debug {
+    /// Sets what the clock on the wall shows, in milliseconds.
+    fn set_clock(&mut self, now_ms: u64);
+    /// Damages a record of a slot that is durable, if it can; returns its key.
+    fn damage(&mut self, slot: SlotId) -> Option<Bytes>;
+    /// Returns whether a record of the slot is damaged.
+    fn is_damaged(&self, slot: SlotId) -> bool;
     /// Sets whether puts are refused.
     fn set_full(&mut self, full: bool);
     /// A sync fails: the disk takes nothing any more.
@@ -68,6 +77,18 @@ pub trait Disk: Storage + std::fmt::Debug {
     fn crash(&mut self, crash: Crash);
     /// Returns what the present step did; the checks empty it.
     fn step(&mut self) -> &mut Step;
+}
+
+/// What can be asked of a record here.
+pub trait Ends {
+    /// Returns whether it is no value, or no more.
+    fn is_over(&self, now_ms: u64) -> bool;
+}
+
+impl Ends for Record {
+    fn is_over(&self, now_ms: u64) -> bool {
+        self.value.is_none() || self.expires_at_ms.is_some_and(|end_ms| end_ms <= now_ms)
+    }
 }
 
 /// A record in the files.
@@ -108,6 +129,8 @@ struct Slot {
     forced: VecDeque<(Lsn, u64)>,
     floor: Lsn,
     request_floor: Lsn,
+    /// Records that cannot be read.
+    damaged: BTreeSet<Name>,
 }
 
 /// The storage of one server.
@@ -122,8 +145,12 @@ pub struct SimStorage {
     told: u64,
     full: bool,
     failed: bool,
+    now_ms: u64,
     step: Step,
 }
+
+/// How long after its end a value becomes a tombstone at the earliest, in milliseconds.
+const ENDED_GRACE_MS: u64 = 500;
 
 /// Slots that the bits of `touched` can name.
 const SLOT_COUNT_MAX: u16 = 64;
@@ -140,6 +167,7 @@ impl SimStorage {
             told: 0,
             full: false,
             failed: false,
+            now_ms: 0,
             step: Step::default(),
         }
     }
@@ -165,6 +193,26 @@ impl SimStorage {
 }
 
 impl Disk for SimStorage {
+    fn set_clock(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    fn damage(&mut self, slot: SlotId) -> Option<Bytes> {
+        let synced = self.synced;
+        let s = self.slots.get_mut(usize::from(slot.index()))?.as_deref_mut()?;
+        let is_fit = |(name, held): &(&Name, &Held)| {
+            held.position <= synced && !name.1.is_empty() && s.newest.get(&name.1) == Some(&name.0)
+        };
+        let fit: Vec<Name> = s.held.iter().filter(is_fit).map(|(name, _)| name.clone()).collect();
+        let name = self.rng.choice(fit)?;
+        s.damaged.insert(name.clone());
+        Some(name.1)
+    }
+
+    fn is_damaged(&self, slot: SlotId) -> bool {
+        self.get(slot).is_some_and(|s| !s.damaged.is_empty())
+    }
+
     fn set_full(&mut self, full: bool) {
         self.full = full;
     }
@@ -228,6 +276,7 @@ impl Disk for SimStorage {
     fn merge(&mut self) {
         let rng = &mut self.rng;
         for s in self.slots.iter_mut().flatten() {
+            s.bury_ended(self.now_ms);
             s.drop_tombstones(rng, self.synced);
         }
     }
@@ -291,6 +340,18 @@ impl Slot {
         let is_needed = self.held.get(name).is_some_and(|h| self.is_needed_for_request(&h.record));
         if !is_needed && !self.pending.contains(name) {
             self.held.remove(name);
+            self.damaged.remove(name);
+        }
+    }
+
+    /// Makes tombstones of values that have ended.
+    fn bury_ended(&mut self, now_ms: u64) {
+        for (key, lsn) in &self.newest {
+            let Some(held) = self.held.get_mut(&(*lsn, key.clone())) else { continue };
+            let end_ms = held.record.expires_at_ms;
+            if end_ms.is_some_and(|end_ms| end_ms + ENDED_GRACE_MS <= now_ms) {
+                (held.record.value, held.record.expires_at_ms) = (None, None);
+            }
         }
     }
 
@@ -319,6 +380,7 @@ impl Slot {
         let below: Vec<Name> = range.map(|(name, _)| name).filter(is_hidden).cloned().collect();
         for name in below {
             let Held { position, mut record } = self.held.remove(&name).unwrap();
+            self.damaged.remove(&name);
             if self.is_needed_for_request(&record) {
                 // The engine keeps the request without the key.
                 record.key = first(record.lsn).1;
@@ -518,18 +580,20 @@ impl Storage for SimStorage {
     fn read_pending(&self, slot: SlotId, lsn: Lsn, key: &[u8]) -> Option<Record> {
         let s = self.get(slot)?;
         let name = (lsn, Bytes::from(key));
-        s.pending.contains(&name).then(|| s.held[&name].record.clone())
+        let is_there = s.pending.contains(&name) && !s.damaged.contains(&name);
+        is_there.then(|| s.held[&name].record.clone())
     }
 
     fn newest(&self, slot: SlotId, key: &[u8]) -> Option<Entry> {
         let s = self.get(slot)?;
         let held = &s.held[&(*s.newest.get(key)?, Bytes::from(key))];
-        Some(Entry { lsn: held.record.lsn, is_live: held.record.value.is_some() })
+        Some(Entry { lsn: held.record.lsn, is_live: !held.record.is_over(self.now_ms) })
     }
 
     fn read(&self, slot: SlotId, key: &[u8]) -> Option<Record> {
         let s = self.get(slot)?;
-        Some(s.held[&(*s.newest.get(key)?, Bytes::from(key))].record.clone())
+        let name = (*s.newest.get(key)?, Bytes::from(key));
+        (!s.damaged.contains(&name)).then(|| s.held[&name].record.clone())
     }
 
     fn page(&self, slot: SlotId, above: Lsn, len_max: usize) -> Page {
@@ -538,15 +602,19 @@ impl Storage for SimStorage {
         let mut names: Vec<Name> = names.map(|(key, lsn)| (*lsn, key.clone())).collect();
         names.sort_unstable();
         let mut page = Page::default();
-        let mut len = 0;
+        let (mut len, mut last) = (0, None);
         for name in names {
             if len >= len_max.max(1) {
-                page.next = page.records.last().map(|record: &Record| record.lsn);
+                page.next = last;
                 break;
             }
+            last = Some(name.0);
             let record = &s.held[&name].record;
             len += record.byte_len();
-            page.records.push(record.clone());
+            match s.damaged.contains(&name) {
+                true => page.has_unreadable = true,
+                false => page.records.push(record.clone()),
+            }
         }
         page
     }

@@ -184,6 +184,7 @@ impl World {
     fn log(&mut self, entry: Entry) {
         tell!(self, "ecs logs  {}: {}", entry.why, crate::words::delta(&entry.delta));
         self.strike_at_change(&entry);
+        self.ambush(&entry);
         self.check_decision(&entry);
         self.ecs.map.apply(&entry.delta).expect("the log has a gap");
         self.ecs.log.push(entry);

@@ -2,31 +2,40 @@
 
 use std::collections::BTreeSet;
 
-use cluster::ServerId;
 use cluster::coordinator::{Command, Entry};
+use cluster::{ServerId, SlotId};
 use fastrand::Rng;
 
+use crate::ambush::Ambush;
 use crate::disk::Crash;
+use crate::hang::Watch;
 use crate::node::{Host, State};
-use crate::plan::{FAULTS_FROM, HEAL_MAX, Kind};
+use crate::operator::OPERATOR_AFTER;
+use crate::plan::{FAULTS_FROM, Kind};
 use crate::queue::{MS, Nanos, SECOND, What};
 use crate::tell;
 use crate::world::World;
 
 /// A fault that goes on.
 #[derive(Clone, Debug)]
-enum Active {
+pub enum Active {
     /// Ways that are blocked.
     Blocked(Vec<(usize, usize)>),
+    /// Every message is slow.
     SlowNet,
+    /// A server's disk is slow.
     SlowDisk(usize),
+    /// A server's disk is full.
     FullDisk(usize),
+    /// A server's disk stands still.
+    Hung(usize),
 }
 
 /// The faults of a run.
 #[derive(Debug)]
 pub struct Faults {
-    rng: Rng,
+    /// Draws of all faults.
+    pub rng: Rng,
     active: Vec<Option<Active>>,
     /// Until when each node stands still.
     pub paused_until: Vec<Nanos>,
@@ -35,7 +44,11 @@ pub struct Faults {
     lost_count: usize,
     lost_at: Nanos,
     /// Servers that were asked to leave.
-    leaving: BTreeSet<usize>,
+    pub leaving: BTreeSet<usize>,
+    /// The ambush that goes on.
+    pub ambush: Option<Ambush>,
+    /// What a disk that stands still is watched for.
+    pub watch: Option<Watch>,
     /// Whether faults have ended for good.
     pub is_over: bool,
 }
@@ -54,12 +67,14 @@ impl Faults {
             lost_count: 0,
             lost_at: 0,
             leaving: BTreeSet::new(),
+            ambush: None,
+            watch: None,
             is_over: false,
         }
     }
 
     /// Draws a time between two, short ones more often.
-    fn span(&mut self, from: Nanos, to: Nanos) -> Nanos {
+    pub fn span(&mut self, from: Nanos, to: Nanos) -> Nanos {
         let share = self.rng.f64();
         (from as f64 * (to as f64 / from as f64).powf(share)) as Nanos
     }
@@ -77,7 +92,8 @@ impl Faults {
 }
 
 impl World {
-    fn note(&mut self, what: String) {
+    /// Tells what is done.
+    pub fn note(&mut self, what: String) {
         tell!(self, "FAULT {what}");
         self.faults.told.push(format!("{:.3} s  {what}", self.now as f64 / 1e9));
     }
@@ -89,6 +105,9 @@ impl World {
         }
         let gap = -(self.faults.rng.f64().max(1e-9)).ln() * self.plan.fault_every as f64;
         self.queue.push(self.now + MS + gap as Nanos, What::Fault);
+        if self.faults.watch.is_some() {
+            return;
+        }
         let kind = self.faults.pick(&self.plan.kinds);
         let node = self.faults.rng.usize(0..self.servers.len());
         match kind {
@@ -123,15 +142,19 @@ impl World {
                 self.command(Command::Rebalance);
             }
             Kind::Lose => self.lose(node),
+            Kind::Hang => self.hang(node),
+            Kind::Damage => self.damage(node),
         }
     }
 
-    fn phase(&mut self, what: String, active: Active, from: Nanos, to: Nanos) {
+    /// Notes a fault that goes on for a drawn time; returns for how long.
+    pub fn phase(&mut self, what: String, active: Active, from: Nanos, to: Nanos) -> Nanos {
         let span = self.faults.span(from, to);
         self.note(format!("{what} for {} ms", span / MS));
         let index = self.faults.active.len();
         self.faults.active.push(Some(active));
         self.queue.push(self.now + span, What::FaultEnd { index });
+        span
     }
 
     /// Ends a fault.
@@ -146,6 +169,7 @@ impl World {
             }
             Active::SlowNet => self.net.slow -= 1,
             Active::SlowDisk(node) => self.servers[node].slow_disk -= 1,
+            Active::Hung(node) => self.unhang(node),
             Active::FullDisk(node) => {
                 let host = &mut self.servers[node];
                 host.full -= 1;
@@ -249,10 +273,24 @@ impl World {
         }
     }
 
+    /// Returns whether faults may come: nobody waits to see what comes of one alone.
+    pub fn is_time_for_faults(&self) -> bool {
+        self.now >= FAULTS_FROM && !self.faults.is_over && self.faults.watch.is_none()
+    }
+
+    /// Returns whether nothing is wrong now.
+    pub fn is_calm(&self) -> bool {
+        self.faults.active.iter().all(Option::is_none)
+            && self.faults.paused_until.iter().all(|until| *until <= self.now)
+            && self.ecs.machine.is_some()
+            && !self.ecs.is_dying
+            && self.servers.iter().all(|host| host.is_well())
+    }
+
     /// Cuts off one of a slot's holders at the moment in which the coordinator changes them: it serves clients on with what
     /// it knew, while the others go on with what it does not know. Most of what systems lost they lost here.
     pub fn strike_at_change(&mut self, entry: &Entry) {
-        let is_time = self.now >= FAULTS_FROM && !self.faults.is_over;
+        let is_time = self.is_time_for_faults();
         if !is_time || self.faults.rng.u8(0..100) >= self.plan.cut_percent {
             return;
         }
@@ -336,6 +374,31 @@ impl World {
         }
     }
 
+    /// A record on a disk can be read no more, where another member has it: one at a time, as a cluster
+    /// that reads its disks now and then has it.
+    fn damage(&mut self, node: usize) {
+        if self.is_any_torn() {
+            return;
+        }
+        let id = self.servers[node].id;
+        let is_fit = |(_, slot): &(SlotId, &cluster::Slot)| {
+            let others = slot.members().filter(|other| *other != id && self.is_up(*other)).count();
+            slot.is_member(id) && others > 0
+        };
+        let fit: Vec<SlotId> = self.ecs.map.slots().filter(is_fit).map(|(at, _)| at).collect();
+        let Some(slot) = self.faults.rng.choice(fit) else { return };
+        if let Some(key) = self.servers[node].disk.damage(slot) {
+            let key = String::from_utf8_lossy(&key).into_owned();
+            self.note(format!("s{} cannot read {key} of slot {}", node + 1, slot.index()));
+        }
+    }
+
+    /// Returns whether a record anywhere cannot be read.
+    fn is_any_torn(&self) -> bool {
+        let is_torn = |host: &Host| self.ecs.map.slots().any(|(id, _)| host.disk.is_damaged(id));
+        self.servers.iter().any(is_torn)
+    }
+
     fn fail_disk(&mut self, node: usize) {
         if self.servers[node].machine.is_some() {
             self.servers[node].fails_sync = true;
@@ -343,66 +406,8 @@ impl World {
         }
     }
 
-    /// A server said that it can go on no more: an operator will see to it.
-    pub fn call_operator(&mut self, node: usize) {
-        let boot = self.servers[node].boot;
-        let after = self.faults.span(SECOND, 5 * SECOND);
-        self.queue.push(self.now + after, What::Dies { node, boot });
-    }
-
-    /// A process that cannot go on is ended by its operator, and started again.
-    pub fn dies(&mut self, node: usize, boot: u32) {
-        if self.is_alive(node, boot) {
-            self.crash(node, Crash::Kill, Some(100 * MS));
-        }
-    }
-
-    /// A server leaves, by command or by signal, or comes back onto the ring.
-    fn change_ring(&mut self, node: usize) {
-        let id: ServerId = self.servers[node].id;
-        let map = &self.ecs.map;
-        if !map.ring().contains(id) {
-            self.faults.leaving.remove(&node);
-            self.note(format!("s{} is asked onto the ring", node + 1));
-            return self.command(Command::Join(id));
-        }
-        if self.staying(id) == 0 {
-            return;
-        }
-        self.faults.leaving.insert(node);
-        if self.faults.rng.bool() {
-            self.note(format!("s{} is taken off the ring", node + 1));
-            self.command(Command::Leave(id));
-        } else {
-            self.note(format!("s{} is told to leave", node + 1));
-            self.step(node, cluster::Event::Leave);
-        }
-    }
-
-    /// A server has left and its process has ended: it may come back in standby.
-    pub fn has_left(&mut self, node: usize) {
-        if self.faults.is_over || self.faults.rng.u8(0..10) < 3 {
-            return;
-        }
-        let host = &mut self.servers[node];
-        host.state = State::Down;
-        host.is_standby = true;
-        let boot = host.boot;
-        let after = self.faults.span(300 * MS, 5 * SECOND);
-        self.queue.push(self.now + after, What::Start { node, boot });
-        self.queue.push(self.now + 2 * after + SECOND, What::Join { node });
-    }
-
-    /// An operator puts a server that waits onto the ring.
-    pub fn join(&mut self, node: usize) {
-        let id = self.servers[node].id;
-        self.faults.leaving.remove(&node);
-        self.note(format!("s{} is asked onto the ring", node + 1));
-        self.command(Command::Join(id));
-    }
-
     /// Returns how many others are on the ring, are not lost, and were not asked to leave.
-    fn staying(&self, id: ServerId) -> usize {
+    pub fn staying(&self, id: ServerId) -> usize {
         let stays = |(node, host): &(usize, &Host)| {
             let is_on = self.ecs.map.ring().contains(host.id);
             host.id != id
@@ -426,6 +431,7 @@ impl World {
             || self.faults.lost_count + 1 >= copies
             || self.staying(id) < 2
             || map.slots().any(|(_, slot)| is_alone(slot))
+            || self.is_any_torn()
         {
             return;
         }
@@ -462,7 +468,8 @@ impl World {
         self.ecs.is_dying = false;
         self.start_ecs();
         self.healed_at = self.now;
-        self.deadline = self.now + HEAL_MAX;
+        self.deadline = self.now + self.plan.heal_max;
         self.queue.push(self.now + SECOND, What::StopClients);
+        self.queue.push(self.now + OPERATOR_AFTER, What::Operate);
     }
 }

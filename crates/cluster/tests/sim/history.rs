@@ -19,6 +19,7 @@
 //! | `version` | the lsn, `epoch.counter`, of the value read, written, or met by a condition that did not hold |
 //! | `has_id` | whether the write carried a request id (R24) |
 //! | `attempts` | how often it was sent |
+//! | `ends` | of a put: when its value ends, in nanoseconds from the start |
 //!
 //! The first seven fields are enough for the checkers; without the others they see less. Every value of a key is written by
 //! one operation only: values tell operations apart.
@@ -107,6 +108,8 @@ pub struct Operation {
     pub has_id: bool,
     #[serde(default)]
     pub attempts: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<u64>,
 }
 
 impl Operation {

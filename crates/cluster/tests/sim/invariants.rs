@@ -10,17 +10,20 @@
 //! | a new primary was a member before (R17); versions have no gap | the coordinator logs |
 //! | a read sees at least what was committed when its request arrived (R13, R14) | a read is answered |
 //! | one primary at most can serve reads, and who can read knows the last commit | every so many steps |
+//! | nobody can read in an older epoch while a newer one's primary takes writes without it (R21) | the same, and all the time in an ambush |
 //!
 //! A record counts as *committed* from the moment at which a server that is primary by its own map publishes it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::coordinator::Entry;
-use cluster::{Ask, Bytes, Epoch, Lsn, Record, Reply, Role, SlotId, Version};
+use cluster::{Ask, Bytes, Epoch, Lsn, Peek, Record, Reply, Role, SlotId, Version};
 
-use crate::disk::Step;
-use crate::node::State;
+use crate::client::{Client, slot_of};
+use crate::disk::{Ends, Step};
+use crate::node::{Host, State};
 use crate::plan::Policy;
+use crate::queue::MS;
 use crate::words;
 use crate::world::World;
 
@@ -109,8 +112,11 @@ impl World {
         let truth = &mut self.truth[at(slot)];
         let known = truth.named.entry(lsn).or_insert_with(|| record.clone());
         // A record's request may also go about without the record.
-        let is_same =
-            known == record || (record.is_request_only() && known.request == record.request);
+        // A value past its end may have become a tombstone.
+        let is_ended = record.value.is_none() && known.is_over(self.now / MS);
+        let is_same = known == record
+            || is_ended && (&known.key, known.request) == (&record.key, record.request)
+            || (record.is_request_only() && known.request == record.request);
         if !is_same {
             let text = format!(
                 "R19: s{} slot {} lsn {lsn} is {} and was {}",
@@ -146,6 +152,10 @@ impl World {
                 words::record(record)
             );
             return self.fail(text);
+        }
+        if self.truth[at(slot)].newest(&record.key) > Some(lsn) {
+            // It was overridden (R20) before anybody knew of it.
+            return;
         }
         if self.plan.policy == Policy::Always {
             // Who is a member no more, though the primary does not know yet, may have dropped its copy.
@@ -215,11 +225,11 @@ impl World {
         if disk.holds(slot, record, false) {
             return true;
         }
-        let floors = self.servers.iter().map(|host| host.disk.tombstone_floor(slot));
-        let floor = floors.max().unwrap_or_default().max(record.lsn);
+        // Its own: with a lower one it would take a delta later, and what the tombstone hid would come back.
+        let floor = disk.tombstone_floor(slot).max(record.lsn);
         let lsns = truth.by_key.get(&record.key);
         let mut newer = lsns.into_iter().flat_map(|lsns| lsns.range(record.lsn..floor));
-        newer.any(|lsn| truth.named[lsn].value.is_none())
+        newer.any(|lsn| truth.named[lsn].is_over(self.now / MS))
             && disk.newest(slot, &record.key).is_none()
     }
 
@@ -347,7 +357,7 @@ impl World {
             (Reply::Value(Some((_, lsn))), Ask::Get) => Some(*lsn) < floor || !is_known(lsn),
             (Reply::Value(None), Ask::Get) => floor.is_some_and(|floor| {
                 let since = truth.by_key.get(key).into_iter().flat_map(|lsns| lsns.range(floor..));
-                !since.into_iter().any(|lsn| truth.named[lsn].value.is_none())
+                !since.into_iter().any(|lsn| truth.named[lsn].is_over(self.now / MS))
             }),
             (Reply::Stored(lsn) | Reply::Replaced(lsn), Ask::Put { .. }) => !is_known(lsn),
             (Reply::Deleted | Reply::Missing, Ask::Delete { .. }) => false,
@@ -383,6 +393,13 @@ impl World {
             if !peek.can_read {
                 continue;
             }
+            if let Some(other) = self.newer_without(host, slot, &peek) {
+                wrong = Some(format!(
+                    "R21: s{} can read in epoch {}, and s{other} takes writes without it",
+                    node + 1,
+                    peek.epoch
+                ));
+            }
             if peek.role == Role::Primary
                 && let Some(other) = primary.replace(node + 1)
             {
@@ -403,12 +420,28 @@ impl World {
         }
     }
 
+    /// Returns who takes writes of the slot in a newer epoch in which this one, who can read, is nothing (R21): what it reads
+    /// would be old from the first of them on.
+    fn newer_without(&self, reader: &Host, slot: SlotId, peek: &Peek) -> Option<usize> {
+        let is_newer = |host: &Host| {
+            let Some(machine) = host.machine.as_ref() else { return false };
+            let other = machine.peek(host.local(self.now), slot);
+            other.epoch > peek.epoch
+                && other.can_write
+                && !machine.map().slot(slot).is_holder(reader.id)
+        };
+        self.servers.iter().position(is_newer).map(|other| other + 1)
+    }
+
     /// Returns what still keeps the cluster from being whole, once all faults have ended.
     pub fn unfinished(&self) -> Option<String> {
         // What was asked of a slot that nobody can serve stays unknown.
-        let is_excused = self.truth.iter().any(|truth| truth.is_excused);
-        let clients = self.clients.iter().position(|client| !client.is_done());
-        if let Some(client) = clients.filter(|_| !is_excused) {
+        let is_excused = |client: &Client| {
+            let slot = client.key().map(|key| slot_of(key, self.plan.slots));
+            slot.is_some_and(|slot| self.truth[at(slot)].is_excused)
+        };
+        let waits = |client: &Client| !client.is_done() && !is_excused(client);
+        if let Some(client) = self.clients.iter().position(waits) {
             return Some(format!("client {client} is not done"));
         }
         let map = &self.ecs.map;
@@ -433,8 +466,14 @@ impl World {
 
     /// Returns how the members of a slot differ.
     fn differs(&self, slot: SlotId, members: &[cluster::ServerId]) -> Option<String> {
-        let live = |r: &&Record| r.value.is_some();
+        let now_ms = self.now / MS;
         let mut first = None;
+        let is_member = |host: &&Host| members.contains(&host.id);
+        let of_members = self.servers.iter().filter(is_member);
+        let floor =
+            of_members.map(|host| host.disk.tombstone_floor(slot)).max().unwrap_or_default();
+        // Below the floor a tombstone may be gone here and still be there.
+        let must_be = |r: &&Record| !r.is_over(now_ms) || r.lsn >= floor;
         for (node, host) in self.servers.iter().enumerate() {
             if !members.contains(&host.id) {
                 continue;
@@ -448,11 +487,17 @@ impl World {
             let Some(first) = first.replace(host) else { continue };
             let (a, b) = (first.disk.published(slot), host.disk.published(slot));
             let what = |r| {
-                let Record { lsn, key, value, .. }: &Record = r;
-                (*lsn, key.clone(), value.clone())
+                let record: &Record = r;
+                let value = record.value.clone().filter(|_| !record.is_over(now_ms));
+                (record.lsn, record.key.clone(), value)
             };
-            if !a.iter().filter(live).map(what).eq(b.iter().filter(live).map(what)) {
+            if !a.iter().filter(must_be).map(what).eq(b.iter().filter(must_be).map(what)) {
                 return Some(format!("{} and s{} differ", words::name(first.id), node + 1));
+            }
+            let [a, b] = [first, host].map(|host| host.disk.requests(slot, Lsn(0)));
+            if a != b {
+                let first = words::name(first.id);
+                return Some(format!("{first} and s{} remember other requests", node + 1));
             }
         }
         None
@@ -483,13 +528,18 @@ impl World {
             let host = self.servers.iter().find(|host| host.id == id);
             host.is_some_and(|host| host.state == State::Lost)
         };
+        // What cannot be read at the only member can be read nowhere.
+        let is_torn = |member, slot| {
+            let host = self.servers.iter().find(|host| host.id == member);
+            host.is_some_and(|host| host.disk.is_damaged(slot))
+        };
         for (id, slot) in self.ecs.map.slots() {
             let may_forget = self.plan.policy != Policy::Always;
             let is_gone = match slot.primary {
                 None => {
                     slot.epoch > Epoch(0) && (may_forget || slot.former.iter().any(|f| is_lost(*f)))
                 }
-                Some(_) => slot.members().all(is_lost),
+                Some(_) => slot.members().all(|member| is_lost(member) || is_torn(member, id)),
             };
             self.truth[at(id)].is_excused |= is_gone;
         }

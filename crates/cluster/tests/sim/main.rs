@@ -15,6 +15,7 @@
     reason = "the whole crate is a test, and a test says what it expects by failing"
 )]
 
+mod ambush;
 mod asks;
 mod check;
 mod client;
@@ -22,11 +23,13 @@ mod disk;
 mod ecs;
 mod engine;
 mod faults;
+mod hang;
 mod history;
 mod invariants;
 mod measure;
 mod network;
 mod node;
+mod operator;
 mod plan;
 mod planted;
 mod queue;
@@ -39,7 +42,11 @@ mod wishes;
 mod words;
 mod world;
 
-use plan::{Plan, Under};
+use std::time::Duration;
+
+use cluster::coordinator::Settings;
+use plan::{Kind, Plan, Policy, Under};
+use queue::SECOND;
 use report::Report;
 
 /// Seeds that the ordinary test run lives through.
@@ -70,6 +77,26 @@ fn clusters_on_the_engine_itself_keep_their_promises() {
     for seed in 1..=ENGINE_SEED_COUNT {
         assert_whole(&run::run_told(&Plan { storage: Under::Engine, ..Plan::new(seed) }));
     }
+}
+
+/// Servers are lost, others leave, and nobody is taken off in time: fewer than half of the ring are left.
+#[test]
+fn servers_that_never_come_back_are_taken_off_by_the_operator_where_the_cluster_waits_for_that() {
+    let mut taken_off_count = 0;
+    for seed in 1..=20 {
+        let plan = Plan::new(seed);
+        let settings =
+            Settings { rejoin_grace: Duration::from_secs(120), replica_count: 3, ..plan.settings };
+        let kinds = vec![(Kind::Lose, 3), (Kind::Leave, 1)];
+        let (servers, standbys, policy) = (4, 0, Policy::Always);
+        let faulty_for = 20 * SECOND;
+        let plan = Plan { settings, kinds, servers, standbys, policy, faulty_for, ..plan };
+        let report = run::run_told(&plan);
+        assert_whole(&report);
+        taken_off_count +=
+            report.faults.iter().filter(|what| what.contains("never comes back")).count();
+    }
+    assert!(taken_off_count > 0, "{taken_off_count}");
 }
 
 #[test]

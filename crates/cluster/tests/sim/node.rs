@@ -65,7 +65,8 @@ pub struct Host {
     owes: bool,
     is_complete: bool,
     life: u64,
-    reads: Vec<Option<(ReadTicket, Bytes, Found)>>,
+    /// Reads under way, with what they found if they looked early.
+    reads: Vec<Option<(ReadTicket, Bytes, Option<Found>)>>,
     pages: Vec<Option<PageTicket>>,
     /// Attempts not answered yet.
     pub ops: BTreeSet<usize>,
@@ -78,6 +79,10 @@ pub struct Host {
     pub fails_sync: bool,
     /// Phases of slowness of the disk.
     pub slow_disk: u32,
+    /// Phases in which the disk stands still.
+    pub hung: u32,
+    /// Syncs that wait for the disk to go on, and whether maps do.
+    held: Vec<What>,
     /// Phases of a full disk.
     pub full: u32,
     rate_ppm: i64,
@@ -88,8 +93,12 @@ pub struct Host {
     pub rng: Rng,
 }
 
-/// What a read found, if it looked early.
-type Found = Option<Option<(Bytes, Lsn)>>;
+/// What a read found.
+type Found = Result<Option<(Bytes, Lsn)>, Unreadable>;
+
+/// The value is here and cannot be read.
+#[derive(Clone, Copy, Debug)]
+struct Unreadable;
 
 impl Host {
     /// Returns the host of a server that was never started.
@@ -124,12 +133,20 @@ impl Host {
             dying: None,
             fails_sync: false,
             slow_disk: 0,
+            hung: 0,
+            held: Vec::new(),
             full: 0,
             rate_ppm: rng.i64(-10_000..=10_000),
             offset: 0,
             seen,
             rng,
         }
+    }
+
+    /// Returns whether nothing is wrong with it, and nothing about to be.
+    pub fn is_well(&self) -> bool {
+        let is_dying = self.dying.is_some() || self.fails_sync;
+        self.machine.is_some() && !is_dying && !self.disk.is_failed()
     }
 
     /// Returns what its clock shows.
@@ -231,6 +248,7 @@ impl World {
         host.pages.clear();
         (host.is_syncing, host.sync_begun, host.writes_back) = (false, 0, false);
         (host.dying, host.fails_sync) = (None, false);
+        host.held.clear();
         host.disk.crash(crash);
         let ops = std::mem::take(&mut host.ops);
         let (boot, is_silent) = (host.boot, crash == Crash::Power);
@@ -270,6 +288,7 @@ impl World {
     pub fn step(&mut self, node: usize, event: Event) {
         let host = &mut self.servers[node];
         let now = host.local(self.now);
+        host.disk.set_clock(self.now / MS);
         let Some(machine) = host.machine.as_mut() else { return };
         let mut actions = std::mem::take(&mut self.actions);
         debug_assert!(actions.is_empty());
@@ -295,6 +314,7 @@ impl World {
 
     fn act(&mut self, node: usize, action: Action) {
         let now = self.now;
+        let late_map_percent = self.plan.late_map_percent;
         match action {
             Action::Connect { link, address } => self.connect(node, link, address),
             Action::Close(link) => self.close(node, link),
@@ -310,7 +330,10 @@ impl World {
             }
             Action::PersistMap(delta) => {
                 let host = &mut self.servers[node];
-                let takes = host.sync_takes();
+                let mut takes = host.sync_takes();
+                if host.rng.u8(0..100) < late_map_percent {
+                    takes += host.rng.u64(50 * MS..=900 * MS);
+                }
                 host.persisted_at = host.persisted_at.max(now + takes);
                 host.persists.push_back(delta);
                 let boot = host.boot;
@@ -516,7 +539,7 @@ impl World {
 
     /// A map is durable.
     pub fn persisted(&mut self, node: usize, boot: u32) {
-        if !self.is_alive(node, boot) {
+        if !self.is_alive(node, boot) || self.is_held(node, What::Persisted { node, boot }) {
             return;
         }
         let host = &mut self.servers[node];
@@ -533,8 +556,15 @@ impl World {
         }
         let host = &mut self.servers[node];
         let (ticket, key, early) = host.reads[index].take().expect("a read");
-        let value = early.unwrap_or_else(|| read(&*host.disk, &ticket, &key));
-        self.step(node, Event::ReadDone { ticket, value });
+        host.disk.set_clock(self.now / MS);
+        let found = early.unwrap_or_else(|| read(&*host.disk, &ticket, &key));
+        self.step(
+            node,
+            match found {
+                Ok(value) => Event::ReadDone { ticket, value },
+                Err(Unreadable) => Event::ReadFailed(ticket),
+            },
+        );
     }
 
     /// A page is read.
@@ -576,7 +606,8 @@ impl World {
 
     /// A sync ends.
     pub fn sync_done(&mut self, node: usize, boot: u32, position: u64) {
-        if !self.is_alive(node, boot) {
+        let what = What::SyncDone { node, boot, position };
+        if !self.is_alive(node, boot) || self.is_held(node, what) {
             return;
         }
         let policy = self.plan.policy;
@@ -594,6 +625,27 @@ impl World {
         }
         host.disk.tell(Position(position));
         self.step(node, Event::Durable(Position(position)));
+    }
+
+    /// Keeps what a disk that stands still would have done, for later.
+    fn is_held(&mut self, node: usize, what: What) -> bool {
+        let host = &mut self.servers[node];
+        let is_hung = host.hung > 0;
+        if is_hung {
+            host.held.push(what);
+        }
+        is_hung
+    }
+
+    /// A disk goes on, with all that waited, in its order.
+    pub fn unhang(&mut self, node: usize) {
+        let host = &mut self.servers[node];
+        host.hung -= 1;
+        if host.hung == 0 {
+            for what in std::mem::take(&mut host.held) {
+                self.queue.push(self.now, what);
+            }
+        }
     }
 
     /// What nobody waited for reaches the disk.
@@ -614,7 +666,11 @@ fn is_giving_up(message: &ToEcs) -> bool {
 }
 
 /// Reads a key's newest published value.
-fn read(disk: &dyn Disk, ticket: &ReadTicket, key: &[u8]) -> Option<(Bytes, Lsn)> {
-    let record = disk.read(ticket.slot, key)?;
-    record.value.map(|value| (value, record.lsn))
+fn read(disk: &dyn Disk, ticket: &ReadTicket, key: &[u8]) -> Found {
+    let is_live = disk.newest(ticket.slot, key).is_some_and(|entry| entry.is_live);
+    match disk.read(ticket.slot, key) {
+        None if is_live => Err(Unreadable),
+        // What is over has no value, whatever the disk still says.
+        record => Ok(record.filter(|_| is_live).and_then(|r| Some((r.value?, r.lsn)))),
+    }
 }

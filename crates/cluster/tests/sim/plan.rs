@@ -63,10 +63,14 @@ pub enum Kind {
     Rebalance,
     /// A server never comes back.
     Lose,
+    /// A disk answers no sync for a while, though the process goes on (R16).
+    Hang,
+    /// A record on a disk can be read no more (R4).
+    Damage,
 }
 
 /// The kinds, each with its usual weight.
-pub const KINDS: [(Kind, u32); 16] = [
+pub const KINDS: [(Kind, u32); 18] = [
     (Kind::Kill, 20),
     (Kind::Power, 12),
     (Kind::PowerAll, 2),
@@ -83,6 +87,8 @@ pub const KINDS: [(Kind, u32); 16] = [
     (Kind::Leave, 5),
     (Kind::Rebalance, 3),
     (Kind::Lose, 1),
+    (Kind::Hang, 4),
+    (Kind::Damage, 4),
 ];
 
 /// The plan of a run.
@@ -106,10 +112,16 @@ pub struct Plan {
     pub kinds: Vec<(Kind, u32)>,
     /// Of a hundred changes of a slot's members, how many have somebody cut off at that very moment.
     pub cut_percent: u8,
+    /// Of a hundred hand-overs, how many have the new primary cut off at its worst moment.
+    pub ambush_percent: u8,
+    /// Of a hundred changes of the map, how many a server takes long to keep.
+    pub late_map_percent: u8,
     /// Mean time between two faults.
     pub fault_every: Nanos,
     /// How long faults come.
     pub faulty_for: Nanos,
+    /// How long the cluster may take to be whole again after the faults.
+    pub heal_max: Nanos,
     /// The servers' settings.
     pub config: Config,
     /// The coordinator's settings.
@@ -122,8 +134,10 @@ pub struct Plan {
 
 /// When the first fault may come: the cluster has formed.
 pub const FAULTS_FROM: Nanos = 2 * SECOND;
+/// Most slots of a run.
+const SLOT_COUNT_MAX: u16 = 64;
 /// How long the cluster may take to be whole again after the faults.
-pub const HEAL_MAX: Nanos = 60 * SECOND;
+const HEAL_MAX: Nanos = 60 * SECOND;
 
 impl Plan {
     /// Returns the plan of a seed.
@@ -147,6 +161,10 @@ impl Plan {
             kinds.push((Kind::Kill, 1));
         }
         let slots = [4, 8, 8, 16][rng.usize(0..4)];
+        let kind = rng.u8(0..32);
+        let is_slow = (2..6).contains(&kind);
+        let slots = if kind < 2 { SLOT_COUNT_MAX } else { slots };
+        let config = if is_slow { slow_moves(&mut rng) } else { config(&mut rng) };
         let rejoin = [1_500, 3_000, 3_000, 10_000][rng.usize(0..4)];
         Self {
             seed,
@@ -158,16 +176,19 @@ impl Plan {
             clients: rng.usize(2..=6),
             kinds,
             cut_percent: [0, 0, 2, 10, 30][rng.usize(0..5)],
+            ambush_percent: [0, 0, 30, 90][rng.usize(0..4)],
+            late_map_percent: [0, 0, 2, 20][rng.usize(0..4)],
             fault_every: rng.u64(250..=900) * MS,
             faulty_for: rng.u64(10..=30) * SECOND,
-            config: config(&mut rng),
+            heal_max: if is_slow || slots == SLOT_COUNT_MAX { 4 * HEAL_MAX } else { HEAL_MAX },
+            config,
             settings: Settings {
                 slot_count: slots,
                 replica_count,
                 token_count: rng.usize(1..=4),
                 rejoin_grace: Duration::from_millis(rejoin),
                 learner_count_max: rng.usize(1..=8),
-                learner_max: Duration::from_secs(rng.u64(2..=30)),
+                learner_max: Duration::from_secs(rng.u64(2..=30).max(if is_slow { 60 } else { 0 })),
                 ..Settings::default()
             },
             is_traced: false,
@@ -186,6 +207,8 @@ impl Plan {
             clients: 2,
             kinds: Vec::new(),
             cut_percent: 0,
+            ambush_percent: 0,
+            late_map_percent: 0,
             faulty_for: 0,
             config: Config::default(),
             settings: Settings { slot_count: 16, ..Settings::default() },
@@ -211,5 +234,16 @@ fn config(rng: &mut Rng) -> Config {
         pending_count_max: [4, 64, 16_384][rng.usize(0..3)],
         tombstone_age: Duration::from_millis([100, 1_000, 5_000, 600_000][rng.usize(0..4)]),
         ..default
+    }
+}
+
+/// Moves so slow that tombstones grow old while they go on.
+fn slow_moves(rng: &mut Rng) -> Config {
+    Config {
+        chunk_len: 60,
+        move_rate: [5_000, 20_000][rng.usize(0..2)],
+        transfer_count_max: 8,
+        tombstone_age: Duration::from_millis([500, 1_000, 3_000][rng.usize(0..3)]),
+        ..Config::default()
     }
 }

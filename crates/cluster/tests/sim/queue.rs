@@ -60,6 +60,12 @@ pub enum What {
     Dies { node: usize, boot: u32 },
     /// A server is put onto the ring.
     Join { node: usize },
+    /// The new primary of an ambush is heard no more.
+    AmbushCloses,
+    /// It is looked whether a disk that stands still was noticed.
+    HangSeen,
+    /// The operator looks for servers that never come back.
+    Operate,
     /// All faults end.
     Heal,
     /// Clients begin nothing new.

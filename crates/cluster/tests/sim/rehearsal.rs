@@ -36,16 +36,20 @@ enum Flaw {
     RefusedAndDone,
     /// A condition is not looked at.
     Unconditional,
+    /// A value is told past its end.
+    Immortal,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Entry {
     value: Option<(Bytes, Lsn)>,
     before: Option<(Bytes, Lsn)>,
+    ends: Option<u64>,
 }
 
 struct World {
     rng: Rng,
+    now: u64,
     flaw: Flaw,
     entries: BTreeMap<Bytes, Entry>,
     requests: BTreeMap<(u64, SlotId), (u64, Reply)>,
@@ -71,6 +75,7 @@ impl World {
         map.apply(&Delta { from, to, servers: Vec::new(), ring: None, slots }).unwrap();
         Self {
             rng: Rng::with_seed(seed),
+            now: 0,
             flaw,
             entries: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -142,11 +147,19 @@ impl World {
         let (value, condition, request) = match ask {
             Ask::Get => {
                 let entry = self.entries.entry(key.clone()).or_default();
+                let is_over = entry.ends.is_some_and(|ends| ends <= self.now);
+                if is_over && !(is_wrong && self.flaw == Flaw::Immortal) {
+                    return Reply::Value(None);
+                }
                 let is_stale = is_wrong && self.flaw == Flaw::Stale;
                 return Reply::Value(if is_stale { &entry.before } else { &entry.value }.clone());
             }
             Ask::Put { value, condition, request, .. } => (Some(value), *condition, *request),
             Ask::Delete { request } => (None, None, *request),
+        };
+        let ends = match ask {
+            Ask::Put { expires_at_ms, .. } => expires_at_ms.map(|end_ms| end_ms * MS),
+            Ask::Get | Ask::Delete { .. } => None,
         };
         if let Some((client, number)) = request
             && !has(Flaw::NoRequests)
@@ -181,6 +194,7 @@ impl World {
         if !is_dropped {
             entry.before = entry.value.take();
             entry.value = value.map(|value| (value.clone(), lsn));
+            entry.ends = ends;
         }
         if let Some((client, number)) = request {
             self.requests.insert((client, slot), (number, reply.clone()));
@@ -198,6 +212,7 @@ impl World {
             if now >= stop_at {
                 clients.iter_mut().for_each(Client::stop);
             }
+            self.now = now;
             let (client, planned) = self.planned.remove(&number).unwrap();
             let event = match planned {
                 Planned::Tell(event) => event,
@@ -253,6 +268,7 @@ fn a_server_that_is_rarely_wrong_is_found_out() {
         Flaw::Resurrected,
         Flaw::RefusedAndDone,
         Flaw::Unconditional,
+        Flaw::Immortal,
     ] {
         let seed = (0..60).find(|seed| rehearse(*seed, flaw).1.is_err());
         assert!(seed.is_some(), "{flaw:?}");

@@ -5,6 +5,7 @@
 //! | `h<i>-<g>` | a few hot ones that all clients share, replaced by new ones after a while: their histories are dense, and short enough to be checked |
 //! | `c<i>` | counters, one up at a time by conditional puts, never deleted |
 //! | `u<client>-<n>` | unique ones, each put once by its client and never again, some deleted once |
+//! | `m<client>-<n>` | mortal ones, each put once by its client with an end |
 //!
 //! Every value is of one operation only: `<client>.<count>`, on counters `<client>.<count>=<n>`.
 
@@ -15,6 +16,9 @@ use fastrand::Rng;
 
 /// A millisecond in nanoseconds.
 const MS: u64 = 1_000_000;
+
+/// How long a mortal key lives, in milliseconds.
+const MORTAL_MS: std::ops::Range<u64> = 100..8_000;
 
 /// What clients ask for, drawn for each run.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ pub struct Mix {
     /// In a hundred: reads that may go to any member.
     pub spread_percent: u32,
     /// How often each kind is asked.
-    pub weights: [(Choice, u32); 8],
+    pub weights: [(Choice, u32); 9],
 }
 
 /// A kind of operation on a kind of key.
@@ -52,9 +56,17 @@ pub enum Choice {
     CountUp,
     PutUnique,
     DeleteUnique,
+    PutMortal,
 }
 
 impl Mix {
+    /// Asks for nothing that ends: where the clock is not the simulator's.
+    pub fn without_ends(mut self) -> Self {
+        let mortal = self.weights.iter_mut().filter(|(choice, _)| *choice == Choice::PutMortal);
+        mortal.for_each(|(_, weight)| *weight = 0);
+        self
+    }
+
     /// Draws a mix.
     pub fn draw(rng: &mut Rng, servers: Vec<ServerId>, client_count: u32) -> Self {
         let mut weights = [
@@ -66,6 +78,7 @@ impl Mix {
             (Choice::CountUp, 8),
             (Choice::PutUnique, 14),
             (Choice::DeleteUnique, 5),
+            (Choice::PutMortal, 4),
         ];
         for (_, weight) in &mut weights {
             *weight *= rng.u32(1..=3);
@@ -105,6 +118,7 @@ pub struct Wishes {
     known: BTreeMap<Bytes, Known>,
     unique_count: u32,
     undeleted: Vec<u32>,
+    mortal_count: u32,
 }
 
 impl Wishes {
@@ -118,6 +132,7 @@ impl Wishes {
             known: BTreeMap::new(),
             unique_count: 0,
             undeleted: Vec::new(),
+            mortal_count: 0,
         }
     }
 
@@ -161,13 +176,19 @@ impl Wishes {
                 let index = self.unique_count;
                 self.unique_count += 1;
                 self.undeleted.push(index);
-                (unique_key(self.id, index), self.put(None, None))
+                (key_of('u', self.id, index), self.put(None, None))
             }
             Choice::DeleteUnique if !self.undeleted.is_empty() => {
                 let index = self.undeleted.swap_remove(rng.usize(0..self.undeleted.len()));
-                (unique_key(self.id, index), self.delete())
+                (key_of('u', self.id, index), self.delete())
             }
             Choice::DeleteUnique => (self.any_key(now, rng), Ask::Get),
+            Choice::PutMortal => {
+                let index = self.mortal_count;
+                self.mortal_count += 1;
+                let end_ms = now / MS + rng.u64(MORTAL_MS);
+                (key_of('m', self.id, index), self.put_until(end_ms))
+            }
         }
     }
 
@@ -187,7 +208,10 @@ impl Wishes {
             return self.hot_key(now, rng);
         }
         let client = rng.u32(0..self.mix.client_count.max(1));
-        unique_key(client, rng.u32(0..=self.unique_count))
+        match rng.u8(0..3) {
+            0 => key_of('m', client, rng.u32(0..=self.mortal_count)),
+            _ => key_of('u', client, rng.u32(0..=self.unique_count)),
+        }
     }
 
     fn count_up(&mut self, rng: &mut Rng) -> (Bytes, Ask) {
@@ -209,6 +233,16 @@ impl Wishes {
         Ask::Put { value, expires_at_ms: None, condition, request: self.request() }
     }
 
+    fn put_until(&mut self, end_ms: u64) -> Ask {
+        let ask = self.put(None, None);
+        match ask {
+            Ask::Put { value, condition, request, .. } => {
+                Ask::Put { value, expires_at_ms: Some(end_ms), condition, request }
+            }
+            Ask::Get | Ask::Delete { .. } => ask,
+        }
+    }
+
     fn delete(&mut self) -> Ask {
         Ask::Delete { request: self.request() }
     }
@@ -223,8 +257,9 @@ fn text(text: String) -> Bytes {
     text.into_bytes().into()
 }
 
-fn unique_key(client: u32, index: u32) -> Bytes {
-    text(format!("u{client}-{index}"))
+/// Returns a key of one client's.
+fn key_of(kind: char, client: u32, index: u32) -> Bytes {
+    text(format!("{kind}{client}-{index}"))
 }
 
 /// Returns the number that a counter's value ends with.

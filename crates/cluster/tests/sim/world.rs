@@ -12,7 +12,8 @@
 //! | `node` `disk` | the host of a server, its storage |
 //! | `ecs` | the coordinator's host |
 //! | `asks` `client` | the clients' host, the clients |
-//! | `network` `faults` | what goes wrong |
+//! | `network` `faults` `ambush` `hang` | what goes wrong |
+//! | `operator` | who puts it right |
 //! | `invariants` `history` `check` | what must not |
 //!
 //! Every purpose draws from a stream of its own, so that a draw more here does not shift the others. A run depends on its plan
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 
 use cluster::coordinator::ConnectionId;
 use cluster::coordinator::Event as EcsEvent;
-use cluster::{Action, Map, ServerId};
+use cluster::{Action, Map, ServerId, SlotId};
 use fastrand::Rng;
 
 use crate::asks::Attempt;
@@ -34,7 +35,7 @@ use crate::invariants::SlotTruth;
 use crate::measure::Probes;
 use crate::network::{Network, Parcel};
 use crate::node::{Asked, Host};
-use crate::plan::{FAULTS_FROM, Plan};
+use crate::plan::{FAULTS_FROM, Plan, Under};
 use crate::queue::{MS, Nanos, Queue, What};
 use crate::report::{Report, Violation};
 use crate::trace::Trace;
@@ -69,6 +70,8 @@ pub struct World {
     pub is_reading: bool,
     /// What the clients saw.
     pub history: History,
+    /// Attempts of each client in each slot that nobody answered yet, or ever.
+    pub unanswered: BTreeMap<(usize, SlotId), u32>,
     /// Every attempt of a client.
     pub attempts: Vec<Attempt>,
     /// When each client was told a map last.
@@ -119,6 +122,7 @@ impl World {
         let mut client_rng = plan.rng(4);
         let ids = (0..count).map(server_id).collect();
         let mix = Mix::draw(&mut client_rng, ids, plan.clients as u32);
+        let mix = if plan.storage == Under::Engine { mix.without_ends() } else { mix };
         let client = |id| Client::new(id as u32, plan.seed, &mix, plan.slots);
         Self {
             now: 0,
@@ -132,6 +136,7 @@ impl World {
             mix,
             is_reading: false,
             history: History::new(),
+            unanswered: BTreeMap::new(),
             attempts: Vec::new(),
             told_at: BTreeMap::new(),
             asked: Vec::new(),
@@ -230,6 +235,9 @@ impl World {
             What::FaultEnd { index } => self.end_fault(index),
             What::Dies { node, boot } => self.dies(node, boot),
             What::Join { node } => self.join(node),
+            What::AmbushCloses => self.close_ambush(),
+            What::HangSeen => self.check_hang(),
+            What::Operate => self.operate(),
             What::Heal => self.heal(),
             What::StopClients => self.stop_clients(),
             What::Look => self.look(),

@@ -4,13 +4,15 @@
 //! |---|---|---|
 //! | `linear` | is every key a linearizable register? | a search, that of todc-utils |
 //! | `unique` | is every key that was written once there, unless deleted, and gone for good once deleted? | one look at each read |
+//! | `mortal` | is every value with an end there until then, and gone from then on? | one look at each read |
 //! | `order` | do versions only rise, and does nobody read what was not yet written? | one sweep over a key's events |
 //! | `once` | did every write take effect at most once, and every acknowledged one exactly once? | values, versions, counters |
 //!
-//! The last three know nothing of the first: a mistake would have to be made twice. They are cheap and come first; what
+//! All but the first know nothing of the search: a mistake would have to be made twice. They are cheap and come first; what
 //! they say is also shorter to read. All work on a [`History`] alone, so as well on one that was read from a file.
 
 mod linear;
+mod mortal;
 mod once;
 mod order;
 #[cfg(test)]
@@ -64,7 +66,10 @@ fn check_key(key: &[u8], operations: &OfKey<'_>, summary: &mut Summary) -> Resul
         summary.unique_count += 1;
         summary.unread_count += usize::from(!unique::check(operations)?);
     }
-    linear::check(operations)
+    match key.starts_with(b"m") {
+        true => mortal::check(operations),
+        false => linear::check(operations),
+    }
 }
 
 /// Operations that a complaint shows around its end.
@@ -74,7 +79,8 @@ const SHOWN_COUNT_MAX: usize = 30;
 fn explain(key: &[u8], operations: &OfKey<'_>, complaint: &str) -> String {
     let mut text = format!("key {}: {complaint}\n", String::from_utf8_lossy(key));
     let skipped = operations.len().saturating_sub(SHOWN_COUNT_MAX);
-    let (shown, end) = match linear::first_bad(operations) {
+    let first_bad = Some(operations).filter(|_| !key.starts_with(b"m"));
+    let (shown, end) = match first_bad.and_then(|operations| linear::first_bad(operations)) {
         // The search can say where it first fails; the rest would only distract.
         Some(end) => (operations.iter().take_while(|o| o.call <= end).collect::<Vec<_>>(), end),
         None => (operations.iter().skip(skipped).collect(), u64::MAX),
