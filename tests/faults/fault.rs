@@ -1,0 +1,257 @@
+//! The faults: how each is made, shown to be there, and undone.
+//!
+//! | name | what happens | shown by |
+//! |---|---|---|
+//! | `kill`, `kill-two`, `kill-all` | `kill -9`, started again after a while | the process is reaped |
+//! | `pause`, `pause-ecs` | SIGSTOP, 0.3 to 3 s | every thread stands in `/proc` |
+//! | `cut-servers`, `one-way-servers` | two servers, in both directions or one | a probe that gets lost |
+//! | `cut-ecs`, `one-way-ecs` | a server and the ECS, in both directions or one | a probe |
+//! | `cut-clients`, `one-way-clients` | a server and all clients, in both directions or one | a probe |
+//! | `isolate` | a server from all others and the ECS; clients reach it | probes |
+//! | `kill-ecs`, `restart-ecs` | `kill -9` of the ECS, started again after a while or at once | reaped |
+//! | `full-disk` | a disk with less free than the server's reserve | the file system's own count |
+//! | `slow-disk` | each sync of a server takes 20 to 200 ms longer | strace says so |
+//! | `failed-sync` | a server's next syncs fail; then it is killed and started again | strace says so |
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use fastrand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cluster::{Cluster, RESERVE_LEN};
+use crate::network::{Place, is_lost};
+use crate::patience::wait_for;
+
+/// How long strace may take to get hold of a process and meet a sync: clients write all the time.
+const TRACE_MAX: Duration = Duration::from_secs(8);
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Kind {
+    Kill,
+    KillTwo,
+    KillAll,
+    Pause,
+    PauseEcs,
+    CutServers,
+    OneWayServers,
+    CutEcs,
+    OneWayEcs,
+    CutClients,
+    OneWayClients,
+    Isolate,
+    KillEcs,
+    RestartEcs,
+    FullDisk,
+    SlowDisk,
+    FailedSync,
+}
+
+/// What undoes a fault.
+#[derive(Debug)]
+enum Undo {
+    Start(Vec<Place>),
+    Resume(Place),
+    Mend(Vec<(Place, Place)>),
+    Empty(Place),
+    Untrace(Child),
+    Replace(Place),
+}
+
+/// A fault that is there.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// Its kind.
+    pub(crate) kind: Kind,
+    /// Whom it concerns.
+    pub(crate) places: Vec<Place>,
+    /// When it is to be undone.
+    pub(crate) until: Instant,
+    undo: Undo,
+}
+
+impl Kind {
+    /// Returns its name.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Returns whether all must be whole before: who loses its disk must not be the last that holds something.
+    pub(crate) fn needs_wholeness(self) -> bool {
+        self == Self::FailedSync
+    }
+
+    /// Draws whom it concerns; none if there is nobody free.
+    pub(crate) fn draw(
+        self,
+        cluster: &Cluster,
+        busy: &[Place],
+        rng: &mut Rng,
+    ) -> Option<Vec<Place>> {
+        let on_ring = cluster.on_ring.iter().map(|number| Place::Server(*number));
+        let mut free: Vec<Place> = on_ring.filter(|place| !busy.contains(place)).collect();
+        rng.shuffle(&mut free);
+        let is_free = |place| !busy.contains(&place);
+        let first = |count: usize| (free.len() >= count).then(|| free[..count].to_vec());
+        match self {
+            Self::Kill | Self::Pause | Self::FullDisk | Self::SlowDisk | Self::FailedSync => {
+                first(1)
+            }
+            Self::CutClients | Self::OneWayClients | Self::Isolate => first(1),
+            Self::KillTwo | Self::CutServers | Self::OneWayServers => first(2),
+            Self::CutEcs | Self::OneWayEcs => first(1).filter(|_| is_free(Place::Ecs)),
+            Self::PauseEcs | Self::KillEcs | Self::RestartEcs => {
+                is_free(Place::Ecs).then(|| vec![Place::Ecs])
+            }
+            Self::KillAll => first(cluster.on_ring.len()),
+        }
+    }
+
+    /// Makes it, and shows that it is there.
+    ///
+    /// # Errors
+    /// If it cannot be shown.
+    pub(crate) fn inject(
+        self,
+        cluster: &mut Cluster,
+        places: Vec<Place>,
+        rng: &mut Rng,
+    ) -> Result<Fault, String> {
+        let place = places[0];
+        let hold = Duration::from_millis(match self {
+            Self::Pause | Self::PauseEcs => rng.u64(300..=3000),
+            Self::RestartEcs => 0,
+            Self::KillAll => rng.u64(0..=500),
+            Self::KillEcs => rng.u64(500..=6000),
+            _ => rng.u64(300..=4000),
+        });
+        let undo = match self {
+            Self::Kill | Self::KillTwo | Self::KillAll | Self::KillEcs | Self::RestartEcs => {
+                for place in &places {
+                    cluster.node(*place).kill();
+                }
+                Undo::Start(places.clone())
+            }
+            Self::Pause | Self::PauseEcs => {
+                cluster.node(place).pause();
+                Undo::Resume(place)
+            }
+            Self::CutServers | Self::OneWayServers => {
+                self.cut(cluster, place, &places[1..], rng)?
+            }
+            Self::CutEcs | Self::OneWayEcs => self.cut(cluster, place, &[Place::Ecs], rng)?,
+            Self::CutClients | Self::OneWayClients => {
+                self.cut(cluster, place, &[Place::Clients], rng)?
+            }
+            Self::Isolate => {
+                let servers = cluster.servers.iter().map(|server| server.place);
+                let others: Vec<Place> =
+                    servers.chain([Place::Ecs]).filter(|other| *other != place).collect();
+                self.cut(cluster, place, &others, rng)?
+            }
+            Self::FullDisk => {
+                let is_full = cluster.node(place).fill(rng.u64(RESERVE_LEN / 2..RESERVE_LEN));
+                if !is_full {
+                    return Err(format!("the disk of {place} did not get full"));
+                }
+                Undo::Empty(place)
+            }
+            Self::SlowDisk => {
+                let delay = format!("delay_enter={}", rng.u32(20_000..=200_000));
+                Undo::Untrace(trace(cluster, place, &delay, "(DELAYED)")?)
+            }
+            Self::FailedSync => {
+                end(trace(cluster, place, "error=EIO", "(INJECTED)")?);
+                Undo::Replace(place)
+            }
+        };
+        Ok(Fault { kind: self, places, until: Instant::now() + hold, undo })
+    }
+
+    fn cut(
+        self,
+        cluster: &mut Cluster,
+        one: Place,
+        others: &[Place],
+        rng: &mut Rng,
+    ) -> Result<Undo, String> {
+        let is_one_way =
+            matches!(self, Self::OneWayServers | Self::OneWayEcs | Self::OneWayClients);
+        let is_outgoing = rng.bool();
+        let mut cuts = Vec::new();
+        for other in others {
+            if !is_one_way || is_outgoing {
+                cuts.push((one, *other));
+            }
+            if !is_one_way || !is_outgoing {
+                cuts.push((*other, one));
+            }
+        }
+        for (from, to) in &cuts {
+            cluster.network.cut(*from, *to);
+        }
+        let through = others.iter().find(|other| !is_lost(one, **other));
+        match through {
+            Some(other) => Err(format!("{one} still reaches {other}")),
+            None => Ok(Undo::Mend(cuts)),
+        }
+    }
+}
+
+impl Fault {
+    /// Undoes it.
+    pub(crate) fn undo(self, cluster: &mut Cluster) {
+        match self.undo {
+            Undo::Start(places) => {
+                for place in places {
+                    cluster.node(place).start();
+                }
+            }
+            Undo::Resume(place) => cluster.node(place).resume(),
+            Undo::Mend(cuts) => {
+                for (from, to) in cuts {
+                    cluster.network.mend(from, to);
+                }
+            }
+            Undo::Empty(place) => cluster.node(place).empty(),
+            Undo::Untrace(strace) => end(strace),
+            Undo::Replace(place) => {
+                let node = cluster.node(place);
+                match node.ended() {
+                    Some(_) => node.forget(),
+                    None => node.kill(),
+                }
+                node.start();
+            }
+        }
+    }
+}
+
+/// Has strace meddle with the syncs of a process, and waits until it has.
+fn trace(cluster: &mut Cluster, place: Place, how: &str, word: &str) -> Result<Child, String> {
+    let node = cluster.node(place);
+    let (pid, out) = (node.pid().as_raw_pid().to_string(), node.beside("strace"));
+    fs::write(&out, "").expect("a file can be written");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-e", "trace=fdatasync,fsync", "-e"]);
+    strace.arg(format!("inject=fdatasync,fsync:{how}")).arg("-o").arg(&out).args(["-p", &pid]);
+    let strace = strace.stdin(Stdio::null()).stderr(Stdio::null());
+    let child = strace.spawn().expect("strace can be run");
+    let is_there =
+        wait_for(TRACE_MAX, || fs::read_to_string(&out).is_ok_and(|text| text.contains(word)));
+    if is_there {
+        return Ok(child);
+    }
+    end(child);
+    Err(format!("strace met no sync of {place}"))
+}
+
+/// Has strace let go of its process.
+fn end(mut strace: Child) {
+    // It lets go of all threads before it ends; killed, it would leave breakpoints behind.
+    kill_process(Pid::from_child(&strace), Signal::TERM).unwrap_or_default();
+    strace.wait().expect("a child can be waited for");
+}
