@@ -201,6 +201,7 @@ impl Asker {
             version: None,
             has_id: op.is_write(),
             attempts: 1,
+            ends: None,
         }
     }
 
