@@ -102,8 +102,8 @@ find_running() {
     [ "$1" != ecs ] || program=ecs
     [ -r "$dir/$1/pid" ] && read -r found <"$dir/$1/pid" || return 1
     [[ $found =~ ^[0-9]+$ ]] || return 1
-    if [ -r "/proc/$found/cmdline" ]; then
-        line=$(tr '\0' ' ' <"/proc/$found/cmdline")
+    if [ -d /proc/self ]; then
+        { line=$(tr '\0' ' ' <"/proc/$found/cmdline"); } 2>/dev/null || return 1
     else
         line=$(ps -o args= -p "$found" 2>/dev/null) || return 1
     fi
@@ -339,7 +339,7 @@ table() {
         find_address "$number" || address=-
         share=- primary=- backup=-
         if [ "$all" -gt 0 ] && find_entry "$address"; then
-            field "$entry" owned && share=$((value * 1000 / all))
+            field "$entry" owned && share=$(((value * 2000 / all + 1) / 2))
             share=$((share / 10)).$((share % 10))' %'
             field "$entry" primary && primary=$value
             field "$entry" backup && backup=$value
@@ -664,8 +664,8 @@ demo() {
 
     tell "1,000 keys, each on three disks before it is acknowledged"
     find_addresses
-    seq 0 999 | sed 's/.*/put key-& value-&/' >"$dir/keys"
-    "$binaries/kvclient" -s "$servers" import "$dir/keys"
+    seq 0 999 | sed 's/.*/put key-& value-&/' | "$binaries/kvclient" -s "$servers" >"$dir/stored"
+    echo "$(grep -c ^stored "$dir/stored") writes, one after the other, are acknowledged"
     read_back key 1000
 
     tell "kill -9 of server 1 while a client writes on"
@@ -706,7 +706,7 @@ demo() {
 
     tell "done in $((SECONDS - begun)) s"
     trap - EXIT
-    down
+    down >/dev/null
     rm -rf "$dir"
     echo "scripts/cluster.sh up starts a cluster that stays"
 }

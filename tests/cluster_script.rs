@@ -142,6 +142,16 @@ fn servers_are_added_and_removed_and_the_ecs_may_be_away() {
 }
 
 #[test]
+#[ignore = "heavy: half a minute of kills, a join, a leave, and a client that writes on"]
+fn the_demonstration_loses_nothing_and_leaves_nothing_behind() {
+    let cluster = Cluster::new();
+    let said = cluster.said(&["demo"]);
+    assert!(said.contains("1000 of 1000 keys"), "{said}");
+    assert_eq!(said.matches(" 0 failed").count(), 3, "{said}");
+    assert!(!cluster.dir().exists(), "its data is gone: {said}");
+}
+
+#[test]
 fn what_a_reboot_leaves_behind_does_no_harm() {
     let cluster = Cluster::new();
     cluster.said(&["up", "1", "--port", "0"]);
