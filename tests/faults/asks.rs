@@ -94,6 +94,11 @@ impl Asker {
         Some(found.ok()?.map(|found| (Lsn(found.version), found.value)))
     }
 
+    /// Puts a key that nobody else puts.
+    pub(crate) fn put_last(&mut self, index: u32) {
+        self.put(&format!("h{}-last-{index}", self.round), None);
+    }
+
     fn get(&mut self, key: &str) {
         let operation = self.begin(key, Kind::Get, None, None);
         let found = self.client.get(key.as_bytes());

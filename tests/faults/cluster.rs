@@ -8,6 +8,7 @@ use std::time::Duration;
 use client::{Config, Coordinator};
 use cluster::coordinator::{ServerStatus, Status, WholeMap};
 
+use crate::copies::copy_files;
 use crate::network::{Network, Place};
 use crate::node::Node;
 
@@ -205,11 +206,14 @@ impl Cluster {
         told.collect()
     }
 
-    /// Copies the logs into `folder`.
-    pub(crate) fn keep_logs(&self, folder: &Path) {
+    /// Copies logs and data into `folder`.
+    pub(crate) fn keep_files(&self, folder: &Path) {
         for node in self.servers.iter().chain([&self.ecs]) {
             let path: PathBuf = folder.join(format!("{}.log", node.place));
             fs::write(path, node.log()).expect("a log can be kept");
+            let data = folder.join(node.place.to_string());
+            // A file of a running server may go while it is copied: the rest is worth having all the same.
+            let _kept = fs::create_dir_all(&data).and_then(|()| copy_files(&node.data(), &data));
         }
     }
 }

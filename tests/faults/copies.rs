@@ -63,6 +63,8 @@ pub(crate) fn compare(cluster: &Cluster, scratch: &Path) -> Result<usize, String
 fn open_copy(cluster: &Cluster, number: u8, scratch: &Path) -> Result<Store, String> {
     let server = &cluster.servers[usize::from(number) - 1];
     let copy = scratch.join(number.to_string());
+    // One that differed may be left from the last look.
+    fs::remove_dir_all(&copy).unwrap_or_default();
     fs::create_dir_all(&copy).map_err(|error| error.to_string())?;
     server.pause();
     let copied = copy_files(&server.data(), &copy);
@@ -77,7 +79,8 @@ fn open_copy(cluster: &Cluster, number: u8, scratch: &Path) -> Result<Store, Str
     }
 }
 
-fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
+/// Copies the plain files of a folder.
+pub(crate) fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         if entry.metadata()?.is_file() {

@@ -12,6 +12,8 @@ use crate::history::{Operation, Status};
 
 /// How long an operation may take, all retries together.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Keys that are put when all is healed: so many that hardly a slot has none.
+const LAST_COUNT: u32 = 400;
 /// How far behind its pace a client may be before it gives up catching up.
 const BEHIND_MAX: Duration = Duration::from_millis(200);
 
@@ -58,6 +60,13 @@ impl Plan {
         };
         let threads = (0..self.count).map(begin).collect();
         Load { is_over, ok_count, threads }
+    }
+
+    /// Puts a few keys into every slot; returns what came of it.
+    pub(crate) fn write_some(&self) -> Vec<Operation> {
+        let mut asker = self.asker(2 * self.count);
+        (0..LAST_COUNT).for_each(|index| asker.put_last(index));
+        asker.noted
     }
 
     /// Reads every key twice, wherever the client library goes; returns what was read.

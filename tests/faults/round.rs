@@ -40,6 +40,8 @@ const ROUND: Duration = Duration::from_secs(20);
 const TOGETHER_COUNT_MAX: usize = 2;
 /// How long the cluster may take until it is whole: longer than a server that was taken off the ring needs to come back.
 const WHOLE_MAX: Duration = Duration::from_secs(60);
+/// How long copies may take to be alike, when nobody writes any more.
+const ALIKE_MAX: Duration = Duration::from_secs(10);
 /// How long after the start of all servers nobody expects them to serve.
 const START: Duration = Duration::from_secs(2);
 /// Where the run has its disks: a file system of its own is mounted there.
@@ -121,15 +123,18 @@ impl Run {
         let keys: BTreeSet<String> =
             operations.iter().map(|o| String::from_utf8_lossy(&o.key).into_owned()).collect();
         let keys: Vec<String> = keys.into_iter().collect();
-        let last = plan.read_all(&keys);
+        let mut last = plan.write_some();
+        last.extend(plan.read_all(&keys));
         if let Some(failed) = last.iter().find(|operation| operation.status != Status::Ok) {
-            return Err(format!("all is healed, and a read fails: {failed}"));
+            return Err(format!("all is healed, and this is not done: {failed}"));
         }
         operations.extend(last);
         let count = operations.len();
-        self.judge(&operations.into_iter().collect())?;
-        let scratch = Path::new(TOP).join("copies");
-        let record_count = copies::compare(&self.cluster, &scratch)?;
+        let history = operations.into_iter().collect();
+        let record_count = self.judge(&history).inspect_err(|_| self.keep(&history))?;
+        if self.args.keep {
+            self.keep(&history);
+        }
         if let Some(panic) = self.cluster.panics().first() {
             return Err(panic.clone());
         }
@@ -246,17 +251,29 @@ impl Run {
         }
     }
 
-    fn judge(&self, history: &History) -> Result<(), String> {
-        let judged = check::check(history);
-        if judged.is_err() || self.args.keep {
-            let path = self.kept().join(format!("history-{}.jsonl", self.figures.round_count));
-            let file = File::create(&path).expect("a file can be made");
-            history.write(&mut BufWriter::new(file)).expect("a history can be kept");
-        }
-        match judged?.unread_count {
-            0 => Ok(()),
+    /// Judges what clients saw, and what servers hold; returns how many records they hold alike.
+    fn judge(&self, history: &History) -> Result<usize, String> {
+        match check::check(history)?.unread_count {
+            0 => self.compare(),
             count => Err(format!("{count} keys that were written once were not read at the end")),
         }
+    }
+
+    /// Compares copies, until they are alike: what was under way last is to be settled, but not at once.
+    fn compare(&self) -> Result<usize, String> {
+        let mut compared = Err(String::new());
+        wait_for(ALIKE_MAX, || {
+            compared = copies::compare(&self.cluster, &Path::new(TOP).join("copies"));
+            compared.is_ok()
+        });
+        compared
+    }
+
+    /// Keeps a round's history.
+    fn keep(&self, history: &History) {
+        let path = self.kept().join(format!("history-{}.jsonl", self.figures.round_count));
+        let file = File::create(&path).expect("a file can be made");
+        history.write(&mut BufWriter::new(file)).expect("a history can be kept");
     }
 
     /// Returns the folder of what is kept.
@@ -274,8 +291,8 @@ impl Run {
             complaints = self.figures.complaints(&self.kinds, self.length());
         }
         if !complaints.is_empty() || self.args.keep {
-            self.cluster.keep_logs(&self.kept());
-            println!("logs and histories: {}", self.kept().display());
+            self.cluster.keep_files(&self.kept());
+            println!("logs, data and histories: {}", self.kept().display());
         }
         for complaint in &complaints {
             println!("FAILED: {complaint}");
