@@ -240,14 +240,16 @@ impl Run {
     }
 
     fn wait_until_whole(&mut self) -> Result<(), String> {
-        let mut lacks = None;
-        let is_whole = wait_for(WHOLE_MAX, || {
-            lacks = self.cluster.deaths().or_else(|| self.cluster.lacks());
-            lacks.is_none() || lacks.as_ref().is_some_and(|lacks| lacks.contains("by itself"))
+        let (mut death, mut lacks) = (None, None);
+        wait_for(WHOLE_MAX, || {
+            death = self.cluster.deaths();
+            lacks = self.cluster.lacks();
+            death.is_some() || lacks.is_none()
         });
-        match lacks {
-            None if is_whole => Ok(()),
-            lacks => Err(format!("not whole: {}", lacks.unwrap_or_default())),
+        match (death, lacks) {
+            (Some(death), _) => Err(death),
+            (None, Some(lacks)) => Err(format!("not whole after {WHOLE_MAX:?}: {lacks}")),
+            (None, None) => Ok(()),
         }
     }
 
