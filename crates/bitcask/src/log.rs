@@ -49,6 +49,8 @@ struct Tail {
     /// Bytes appended since the free space was looked at.
     unchecked_len: u64,
     is_full: bool,
+    /// Not even half of the reserve was free.
+    is_scarce: bool,
     /// Length at which the file that grows is sealed before it is full, so that merges get at the dead bytes in it.
     early_len: Option<u64>,
 }
@@ -97,6 +99,7 @@ impl Log {
             position: 0,
             unchecked_len: SPACE_CHECK_LEN,
             is_full: false,
+            is_scarce: false,
             early_len: None,
         };
         Self { tail: Mutex::new(tail) }
@@ -178,6 +181,20 @@ impl Log {
     pub(crate) fn is_full(&self) -> bool {
         self.lock().is_full
     }
+
+    /// Returns whether the last look found not even half of the reserve.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.lock().is_scarce
+    }
+
+    /// Looks at the free space again if the last look found too little.
+    pub(crate) fn look_for_room(&self, around: &Around<'_>) -> Result<()> {
+        let mut tail = self.lock();
+        match tail.is_full {
+            true => look(&mut tail, 0, around).map(drop),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Takes back a write that lacked space. The cut is synced before the refusal is told: a power cut would else bring
@@ -203,6 +220,17 @@ fn full<T>(around: &Around<'_>) -> Result<T> {
     Err(Error::Full { folder: around.folder(), free_len })
 }
 
+/// Looks whether `len` bytes fit beside the reserve, and returns how much is free.
+fn look(tail: &mut Tail, len: u64, around: &Around<'_>) -> Result<u64> {
+    let free_len = around.disk.free_len().context("read the free space of", || around.folder())?;
+    let reserve_len = around.config.reserve_len;
+    tail.unchecked_len = 0;
+    tail.early_len = early_len(tail, around);
+    tail.is_full = free_len < reserve_len.saturating_add(len);
+    tail.is_scarce = free_len < (reserve_len / 2).saturating_add(len);
+    Ok(free_len)
+}
+
 /// Refuses puts when less than the reserve is free (R8). Deletes may use the reserve: they are how space is won.
 fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()> {
     let len = batch.len_max() as u64;
@@ -210,10 +238,7 @@ fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()
     if !tail.is_full && tail.unchecked_len < SPACE_CHECK_LEN {
         return Ok(());
     }
-    let free_len = around.disk.free_len().context("read the free space of", || around.folder())?;
-    tail.unchecked_len = 0;
-    tail.early_len = early_len(tail, around);
-    tail.is_full = free_len < around.config.reserve_len.saturating_add(len);
+    let free_len = look(tail, len, around)?;
     if tail.is_full && batch.is_refused_when_full() {
         return Err(Error::Full { folder: around.folder(), free_len });
     }

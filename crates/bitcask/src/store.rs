@@ -435,6 +435,22 @@ impl Store {
         self.inner.log.is_full()
     }
 
+    /// Returns whether the last look at the free space found not even half of the reserve: what others count on and is
+    /// [written from it](Self::append_pending_from_reserve) is better refused now than failed later.
+    #[must_use]
+    pub fn is_scarce(&self) -> bool {
+        self.inner.log.is_scarce()
+    }
+
+    /// Looks at the free space again if the last look found too little. Appends look by themselves; this is for a caller
+    /// who appends nothing while [`is_full`](Self::is_full).
+    ///
+    /// # Errors
+    /// `Io`: the free space cannot be told.
+    pub fn look_for_room(&self) -> Result<()> {
+        self.inner.log.look_for_room(&self.inner.around())
+    }
+
     /// Returns the store's figures.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -539,8 +539,10 @@ fn a_write_that_was_accepted_may_use_the_reserve_of_a_full_disk_r8() {
     store.create_copies(&[slot(0)]).unwrap();
     let write = Write::put(slot(0), Lsn(1), b"k", b"v");
     assert!(matches!(store.append_pending(&[write]), Err(Error::Full { .. })));
+    assert!(store.is_full() && store.is_scarce());
     store.append_pending_from_reserve(&[write]).unwrap();
-    assert!(store.is_full());
+    store.look_for_room().unwrap();
+    assert!(store.is_full(), "there is no more room than before");
     assert!(store.publish_pending(slot(0), Lsn(1), b"k"));
     assert_eq!(get(&store, "k").as_deref(), Some("v"));
 }

@@ -211,7 +211,8 @@ fn encode(
         }
         Told::Refused(Refusal::NotResponsible) => Reply::NotResponsible { ranges: "".into() },
         Told::Refused(Refusal::WriteLock) => Reply::WriteLock,
-        Told::Refused(Refusal::Stopped) => Reply::Stopped,
+        // A server whose disk failed is taken out within a second or two: who comes again finds another.
+        Told::Refused(Refusal::Stopped | Refusal::Failed) => Reply::Stopped,
         Told::Refused(Refusal::Busy) => {
             return refuse(kind, key, "too many writes wait; try again", dialect, out);
         }
@@ -220,9 +221,6 @@ fn encode(
         }
         Told::Refused(Refusal::OldRequest) => {
             return refuse(kind, key, "a later request of this client was done", dialect, out);
-        }
-        Told::Refused(Refusal::Failed) => {
-            return refuse(kind, key, "this server's disk failed", dialect, out);
         }
     };
     reply.encode_into(dialect, out);

@@ -11,8 +11,9 @@
 //! it. Positions are counted here, one for each record and one for each commit point that must be kept; a sync that begins
 //! behind a flush makes everything durable that was counted by then.
 //!
-//! A put is refused when the engine's last look found the disk full but for its reserve. One that was staged before that
-//! look is written all the same, from the reserve: the machine counts on it. Whatever else an append meets is a
+//! While the disk is full but for its reserve the machine takes no puts ([`Storage::is_full`]). One that it took before, or that
+//! another server logged already, is written all the same, from the reserve: others count on it. From half of the
+//! reserve on it is refused, as are chunks of a transfer, which would use up what merges need. Whatever else an append meets is a
 //! failure of the disk: the storage takes nothing any more (R3), and the host tells the machine. So is a call that must
 //! be durable on return (a slot's creation, its end, a floor) and fails.
 
@@ -232,7 +233,8 @@ impl Storage for NodeStorage {
         if stage.has_failed {
             return Err(Refused::Failed);
         }
-        if record.value.is_some() && self.store.is_full() {
+        // The machine asks for room before it takes a put; what a primary has logged already is taken while there is any.
+        if record.value.is_some() && self.store.is_scarce() {
             return Err(Refused::Full);
         }
         stage.len += record.byte_len();

@@ -35,6 +35,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// Between two attempts to reach the coordinator.
 const ECS_RETRY: Duration = Duration::from_millis(150);
 
+/// Between two looks at the free space of a full disk.
+const ROOM_LOOK: Duration = Duration::from_millis(250);
+
 /// Between two attempts to keep a map that the disk would not take.
 const KEEP_RETRY: Duration = Duration::from_millis(500);
 
@@ -210,7 +213,7 @@ fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
 
 /// Tells the machine that time passes.
 fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
-    let mut ecs_at = Instant::now();
+    let (mut ecs_at, mut room_at) = (Instant::now(), Instant::now());
     let mut owes = lock(kept).about.owes;
     let ticks = crossbeam_channel::tick(TICK);
     loop {
@@ -224,6 +227,13 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
             is_away = core.ecs.is_none();
             is_registered = core.machine.incarnation().0 > 0;
         });
+        if node.store.is_full() && room_at <= Instant::now() {
+            room_at = Instant::now() + ROOM_LOOK;
+            // Nobody appends while puts are refused, so nobody else would see that there is room again.
+            if let Err(error) = node.store.look_for_room() {
+                log::warn!("{error}");
+            }
+        }
         if is_away && ecs_at <= Instant::now() {
             ecs_at = Instant::now() + ECS_RETRY;
             node.reach_ecs();
