@@ -9,7 +9,7 @@
 //! Values and what is certain are as the simulator's: see its `history.rs` and `wishes.rs`. A definite refusal is `fail`, an
 //! unknown outcome `info` with no end, everything else `ok`. Conditional puts name a version that this client just read.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::{Client, Condition, Error, Outcome, PutOptions, Stored};
 use cluster::{Bytes, Lsn};
@@ -17,6 +17,9 @@ use fastrand::Rng;
 
 use crate::history::{If, Kind, Operation, Status, Told, Version};
 use crate::wishes::count_of;
+
+/// How long puts may still be refused after a full disk has room again.
+const ROOM_TOLD: Duration = Duration::from_secs(2);
 
 /// Keys that all clients share in a round: a few hundred.
 pub(crate) const SHARED_COUNT: u32 = 240;
@@ -96,7 +99,16 @@ impl Asker {
 
     /// Puts a key that nobody else puts.
     pub(crate) fn put_last(&mut self, index: u32) {
-        self.put(&format!("h{}-last-{index}", self.round), None);
+        let key = format!("h{}-last-{index}", self.round);
+        let until = Instant::now() + ROOM_TOLD;
+        self.put(&key, None);
+        // That a disk has room again is seen four times a second and told with the next beacon.
+        while self.noted.last().is_some_and(|o| o.status == Status::Fail) && Instant::now() < until
+        {
+            std::thread::park_timeout(Duration::from_millis(20));
+            self.noted.pop();
+            self.put(&key, None);
+        }
     }
 
     fn get(&mut self, key: &str) {

@@ -1,7 +1,7 @@
 //! `cluster …`: what operators see of a cluster and ask of its coordinator, the ECS.
 //!
 //! The ECS is found by asking any server where it is, or named with `--ecs`. Its answers are one line of JSON each, which `--json`
-//! passes on as it came; otherwise [`status`], [`plan`] and [`ring`] make tables of it, and [`watch`] shows the first again
+//! passes on as it came; otherwise [`status`], [`plan`] and [`ring`] make tables of it, and [`watch()`] shows the first again
 //! and again.
 
 mod plan;
