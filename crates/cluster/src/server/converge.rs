@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// up: writes wait for both.
 const DRAIN_MAX: Duration = Duration::from_millis(500);
 /// Slots that one server hands over at the same time, so that each is short.
-const HAND_OVER_COUNT_MAX: usize = 16;
+const HAND_OVER_COUNT_MAX: usize = 64;
 
 impl Server {
     /// Takes the next step towards the ideal members of a slot that is served here.
@@ -74,16 +74,24 @@ impl Server {
 
     /// Stops serving the slot, to give it to the member that shall be its primary (R23).
     fn hand_over(&mut self, slot: SlotId, to: ServerId, cx: &mut Cx<'_>) {
+        // While an answer is awaited it would only wait longer, serving nothing.
+        if self.ecs.is_owed() {
+            return;
+        }
         let handing = |r: &&Replica| {
             r.primary().is_some_and(|p| matches!(p.phase, Phase::HandingOver { .. }))
         };
-        if self.replicas.iter().filter(handing).count() >= HAND_OVER_COUNT_MAX {
+        let count = self.handing_count;
+        let count = count.unwrap_or_else(|| self.replicas.iter().filter(handing).count());
+        self.handing_count = Some(count);
+        if count >= HAND_OVER_COUNT_MAX {
             return;
         }
         let Some(primary) = self.replica_mut(slot).and_then(Replica::primary_mut) else { return };
         let is_fit = |follower: &Follower| follower.is_live() && follower.is_level;
         if primary.followers.get(&to).is_some_and(is_fit) {
             primary.phase = Phase::HandingOver { to, since: cx.now };
+            self.handing_count = Some(count + 1);
             self.touched.insert(slot);
         }
     }
@@ -277,6 +285,13 @@ impl Server {
         let is_old_grant_over = now.since(follower.listed_at) >= self.config.grace
             || mutant!("grants of the primary before forgotten");
         (silence >= silence_max || is_suspect) && is_read_over && is_old_grant_over
+    }
+
+    /// Returns whether something is to be asked for that clients wait for.
+    pub(super) fn has_urgent_ask(&self) -> bool {
+        let change = |slot: &SlotId| self.replica(*slot)?.primary()?.ask.map(|asked| asked.change);
+        !self.loose.is_empty()
+            || self.unsent.iter().any(|slot| matches!(change(slot), Some(Change::Remove { .. })))
     }
 
     /// Collects what is to be asked for in this step, under the number that the request will have.

@@ -5,6 +5,9 @@
 //! done is read from the map that comes with the answer, after it is in force here. An earlier answer that
 //! comes late says nothing.
 //!
+//! One request is under way at a time, so that moves of many slots share requests, decisions and maps; only what somebody
+//! waits for (a silent member is to be removed) goes out at once.
+//!
 //! When the connection breaks while something is asked for, nothing is known; as soon as there is a connection again, an
 //! empty request with a higher number settles it.
 
@@ -49,6 +52,11 @@ impl Ecs {
     /// Returns the number that the next request will have.
     pub(super) fn next_number(&self) -> Number {
         self.last.next()
+    }
+
+    /// Returns whether an answer is awaited.
+    pub(super) fn is_owed(&self) -> bool {
+        self.settled < self.last
     }
 
     /// Returns whether the request is settled. One that was never sent is not.
@@ -106,12 +114,16 @@ impl Server {
         if !self.ecs.is_ready() {
             return;
         }
+        let since = self.ecs.sent_at.map(|at| cx.now.since(at));
+        let is_owed = self.ecs.is_owed();
+        let wait = if is_owed { ANSWER_MAX } else { SILENT_MAX };
+        let is_due = since.is_none_or(|since| since >= wait);
+        if is_owed && !is_due && !self.has_urgent_ask() {
+            return;
+        }
         let number = self.ecs.last.next();
         let changes = self.collect_asks(number, cx.now);
-        let since = self.ecs.sent_at.map(|at| cx.now.since(at));
-        let is_owed = self.ecs.settled < self.ecs.last;
-        let wait = if is_owed { ANSWER_MAX } else { SILENT_MAX };
-        if !changes.is_empty() || since.is_none_or(|since| since >= wait) {
+        if !changes.is_empty() || is_due {
             self.request(changes, cx);
         }
     }

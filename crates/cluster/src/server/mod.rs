@@ -100,6 +100,8 @@ pub struct Server {
     unsent: BTreeSet<SlotId>,
     /// Slots with a change asked for that is not settled.
     asking: BTreeSet<SlotId>,
+    /// How many slots are being handed over, if that was counted in this step.
+    handing_count: Option<usize>,
     /// Changes that this server asks for not as a slot's primary, to ask for when the step ends.
     loose: Vec<Change>,
     /// Slots that it asked to be no member of, until that is settled: it serves none of them (R4).
@@ -151,6 +153,7 @@ impl Server {
             untold: BTreeSet::new(),
             unsent: BTreeSet::new(),
             asking: BTreeSet::new(),
+            handing_count: None,
             loose: Vec::new(),
             resigning: BTreeMap::new(),
             surplus: Vec::new(),
@@ -218,6 +221,7 @@ impl Server {
 
     /// Works off what the event touched.
     fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.handing_count = None;
         // Looking at a slot may touch it again, for instance when a finished reconciliation lets a learner begin.
         while let Some(slot) = self.touched.pop_first() {
             self.progress(slot, cx);
