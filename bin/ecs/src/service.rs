@@ -185,7 +185,9 @@ fn admitted(line: &[u8], secret: Option<&Secret>) -> Option<Result<ServerId, Str
             let is_right = secret.is_none_or(|secret| said.as_ref() == Some(secret));
             if is_right { Ok(from) } else { Err("wrong secret".to_owned()) }
         }
-        Ok(Opening::Peer { .. }) => Err("this is the ECS, not a server".to_owned()),
+        Ok(Opening::Peer { .. } | Opening::Gossip { .. }) => {
+            Err("this is the ECS, not a server".to_owned())
+        }
         Err(error) => Err(error.to_string()),
     })
 }

@@ -157,7 +157,7 @@ pub enum DeltaError {
 }
 
 /// The last version that is believed: a decision each microsecond for eight years.
-const VERSION_MAX: Version = Version(1 << 48);
+pub(crate) const VERSION_MAX: Version = Version(1 << 48);
 
 /// The last epoch that is believed: more does not fit an lsn.
 const EPOCH_MAX: Epoch = Epoch(crate::types::Lsn::EPOCH_MAX);

@@ -85,6 +85,22 @@ mod planted {
         ("tombstone floor not moved", "R5"),
     ];
 
+    /// Every defect of the gossip that can be planted, with what it breaks. Its own simulation finds them.
+    pub const GOSSIP_MUTANTS: &[(&str, &str)] = &[
+        ("no refutation", "SWIM: a suspect that lives says so"),
+        ("a suspect not told so", "Lifeguard: a suspect hears of it first"),
+        ("alive of the same life ends a suspicion", "SWIM: only a refutation does"),
+        ("a suspicion without an end", "SWIM: whoever stays silent is dead"),
+        ("a suspicion as short as if all shared it", "Lifeguard: one accuser waits longer"),
+        ("own health ignored", "Lifeguard: an ill server waits longer"),
+        ("own lateness held against others", "a server that stood still accuses nobody"),
+        ("rumours told for ever", "what is old is told no more"),
+        ("an older report taken for a newer", "the higher beat counts"),
+        ("gone for good and remembered", "what the map says has gone is forgotten"),
+        ("a pull that fails not tried elsewhere", "who is behind finds somebody who answers"),
+        ("a newer map kept to oneself", "a map change is told at once"),
+    ];
+
     thread_local! {
         static PLANTED: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -94,7 +110,7 @@ mod planted {
     pub struct Planted(());
 
     impl Planted {
-        /// Plants one of [`MUTANTS`].
+        /// Plants one of [`MUTANTS`] or [`GOSSIP_MUTANTS`].
         ///
         /// # Panics
         /// When there is no such defect.
@@ -113,7 +129,7 @@ mod planted {
     }
 
     fn is_known(name: &str) -> bool {
-        MUTANTS.iter().any(|(known, _)| *known == name)
+        MUTANTS.iter().chain(GOSSIP_MUTANTS).any(|(known, _)| *known == name)
     }
 
     #[allow(dead_code, reason = "a crate without a planted defect is complete")]
@@ -127,4 +143,4 @@ mod planted {
 #[allow(unused_imports, reason = "a crate without a planted defect is complete")]
 pub(crate) use planted::is_planted;
 #[cfg(feature = "mutants")]
-pub use planted::{MUTANTS, Planted};
+pub use planted::{GOSSIP_MUTANTS, MUTANTS, Planted};

@@ -1,7 +1,7 @@
 //! What must hold of the readers of what servers and the coordinator say, for any lines.
 //!
 //! ```text
-//!   data: [ kind | lines, parted by LF … ]      kind: which reader, its remainder of four
+//!   data: [ kind | lines, parted by LF … ]      kind: which reader, its remainder of five
 //! ```
 //!
 //! 1. Each line is taken or is an error of one line whose column is on the line.
@@ -14,8 +14,8 @@
 use std::fmt::Debug;
 
 use cluster::lines::{
-    LineError, Reader, read_from_ecs, read_opening, read_to_ecs, write_from_ecs, write_message,
-    write_opening, write_to_ecs,
+    LineError, Reader, read_from_ecs, read_gossip, read_opening, read_to_ecs, write_from_ecs,
+    write_gossip, write_message, write_opening, write_to_ecs,
 };
 use protocol::Limits;
 
@@ -26,10 +26,11 @@ const LIMITS: Limits = Limits { key_len_max: 8, value_len_max: 24 };
 pub(crate) fn check(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else { return };
     let lines = text.split(|byte| *byte == b'\n');
-    match kind % 4 {
+    match kind % 5 {
         0 => check_messages(lines),
         1 => lines.for_each(|line| check_line(line, read_to_ecs, write_to_ecs)),
         2 => lines.for_each(|line| check_line(line, read_from_ecs, write_from_ecs)),
+        4 => lines.for_each(|line| check_line(line, read_gossip, write_gossip)),
         _ => lines.for_each(|line| {
             if read_opening(line).is_some() {
                 let read = |line: &[u8]| read_opening(line).expect("it still is an opening");

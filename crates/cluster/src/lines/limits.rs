@@ -33,6 +33,11 @@ pub const LOAD_COUNT_MAX: usize = 4096;
 /// has about a quarter of it.
 pub const DELTA_LEN_MAX: usize = 8 << 20;
 
+/// Longest line of gossip, in bytes, its end not counted, but for a `push`, which is as long as
+/// [`DELTA_LEN_MAX`] says: more than the machine ever says ([`MESSAGE_LEN_MAX`](crate::gossip::MESSAGE_LEN_MAX)), so that a later version
+/// may say more.
+pub const GOSSIP_LEN_MAX: usize = 4096;
+
 /// Longest answer of the other side that is kept for an error's text, in bytes.
 pub const TOLD_LEN_MAX: usize = 256;
 

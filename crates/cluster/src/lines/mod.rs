@@ -13,7 +13,7 @@
 //!
 //! | first line | |
 //! |---|---|
-//! | `peer 1 <server> <to> [<secret>]`, `server 1 <server> [<secret>]` | [`Opening`] |
+//! | `peer 1 <server> <to> [<secret>]`, `gossip 1 <server> <to> [<secret>]`, `server 1 <server> [<secret>]` | [`Opening`] |
 //!
 //! | between servers | marks | [`Message`](crate::Message) |
 //! |---|---|---|
@@ -39,6 +39,13 @@
 //! | `<lsn> - <request> request` | a request id alone |
 //!
 //! `<request>` is `<client>:<number>:<outcome>` or `-`; `<expires_ms>` is milliseconds since 1970-01-01 UTC, or `-`.
+//!
+//! | on a connection of gossip, both ways | [`GossipLine`] |
+//! |---|---|
+//! | `ping <number> <life> <version> <rumours> <reports>`, `pong …`, `silent …` | a [`gossip::Message`](crate::gossip::Message) |
+//! | `ask <number> <server> <life> <version> <rumours> <reports>` | the same |
+//! | `news <life> <version> <rumours> <reports>` | the same |
+//! | `pull <version>`, `push <json>` | `Pull`, `Push`, as between servers |
 //!
 //! | to the coordinator | marks | [`ToEcs`](crate::ToEcs) |
 //! |---|---|---|
@@ -69,6 +76,7 @@ mod beacon;
 mod delta;
 mod ecs;
 mod error;
+mod gossip;
 mod limits;
 mod message;
 mod opening;
@@ -80,10 +88,12 @@ mod words;
 
 pub use ecs::{read_from_ecs, read_to_ecs, write_from_ecs, write_to_ecs};
 pub use error::{Fault, LineError};
+pub(crate) use gossip::{GOSSIP_HEAD_LEN_MAX, report_len, rumor_len};
+pub use gossip::{GossipLine, read_gossip, write_gossip};
 pub use limits::{
-    ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, DELTA_LEN_MAX, FROM_ECS_LEN_MAX, LEASE_COUNT_MAX,
-    LOAD_COUNT_MAX, OPENING_LEN_MAX, RECORD_COUNT_MAX, RECORDS_LEN_MAX, SECRET_LEN_MAX,
-    TO_ECS_LEN_MAX, TOLD_LEN_MAX, message_len_max,
+    ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, DELTA_LEN_MAX, FROM_ECS_LEN_MAX, GOSSIP_LEN_MAX,
+    LEASE_COUNT_MAX, LOAD_COUNT_MAX, OPENING_LEN_MAX, RECORD_COUNT_MAX, RECORDS_LEN_MAX,
+    SECRET_LEN_MAX, TO_ECS_LEN_MAX, TOLD_LEN_MAX, message_len_max,
 };
 pub use message::write_message;
 pub use opening::{Opening, PROTOCOL_VERSION, Secret, read_opening, write_opening, write_refusal};

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! peer 1 <server> <to> [<secret>]      a server to another: messages follow, Hello first
+//! gossip 1 <server> <to> [<secret>]    a server to another, for gossip alone: both speak, no session is counted
 //! server 1 <server> [<secret>]         a server to the coordinator: registrations and requests follow
 //! ```
 //!
-//! `1` is the version of the protocol. No request of a client has `peer` or `server` as its first word, so one port
+//! `1` is the version of the protocol. No request of a client has `peer`, `gossip` or `server` as its first word, so one port
 //! can serve both: [`read_opening`] gives `None` for a client's line. `<to>` is the id of the server that the opener
 //! means to reach. A listener with another id must refuse: addresses change hands, and what a stranger
 //! acknowledges would be counted as a copy that does not exist.
@@ -31,6 +32,15 @@ pub const PROTOCOL_VERSION: u64 = 1;
 pub enum Opening {
     /// From a server to another.
     Peer {
+        /// Who opens the connection.
+        from: ServerId,
+        /// Whom it means to reach.
+        to: ServerId,
+        /// The shared secret, if there is one.
+        secret: Option<Secret>,
+    },
+    /// From a server to another, for gossip.
+    Gossip {
         /// Who opens the connection.
         from: ServerId,
         /// Whom it means to reach.
@@ -85,6 +95,13 @@ pub fn write_opening(out: &mut Vec<u8>, opening: &Opening) {
             text::server(out, *to);
             secret
         }
+        Opening::Gossip { from, to, secret } => {
+            out.extend_from_slice(b"gossip");
+            text::number(out, PROTOCOL_VERSION);
+            text::server(out, *from);
+            text::server(out, *to);
+            secret
+        }
         Opening::Server { from, secret } => {
             out.extend_from_slice(b"server");
             text::number(out, PROTOCOL_VERSION);
@@ -107,6 +124,7 @@ pub fn read_opening(line: &[u8]) -> Option<Result<Opening, LineError>> {
     let mut words = Words::new(line);
     match words.word("opening").ok()? {
         b"peer" => Some(read_peer(words)),
+        b"gossip" => Some(read_gossip(words)),
         b"server" => Some(read_server(words)),
         _ => None,
     }
@@ -117,6 +135,13 @@ fn read_peer(mut words: Words<'_>) -> Result<Opening, LineError> {
     let from = words.server("server")?;
     let to = words.server("server to reach")?;
     Ok(Opening::Peer { from, to, secret: read_secret(words)? })
+}
+
+fn read_gossip(mut words: Words<'_>) -> Result<Opening, LineError> {
+    check_version(&mut words)?;
+    let from = words.server("server")?;
+    let to = words.server("server to reach")?;
+    Ok(Opening::Gossip { from, to, secret: read_secret(words)? })
 }
 
 fn read_server(mut words: Words<'_>) -> Result<Opening, LineError> {

@@ -99,6 +99,16 @@ pub(super) fn token(out: &mut Vec<u8>, bytes: &[u8]) {
     escape_into(bytes, Place::Key, out);
 }
 
+/// Appends bytes as the last part of a list's item: no comma stands in it.
+pub(super) fn item(out: &mut Vec<u8>, bytes: &[u8]) {
+    for (index, part) in bytes.split(|byte| *byte == b',').enumerate() {
+        if index > 0 {
+            out.extend_from_slice(br"\x2c");
+        }
+        escape_into(part, Place::Key, out);
+    }
+}
+
 /// Appends bytes as the rest of the line.
 #[inline]
 pub(super) fn rest(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -6,12 +6,13 @@ use crate::corpus::server_line;
 use crate::samples;
 
 /// What the fuzz target calls its readers.
-const KINDS: [u8; 4] = [0, 1, 2, 3];
+const KINDS: [u8; 5] = [0, 1, 2, 3, 4];
 
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = samples::messages().into_iter().map(|(_, text)| text).collect();
     texts.extend(samples::to_ecs().into_iter().map(|(_, text)| text.to_owned()));
     texts.extend(samples::from_ecs().into_iter().map(|(_, text)| text));
+    texts.extend(samples::gossip().into_iter().map(|(_, text)| text));
     texts.extend(samples::openings().into_iter().map(|(_, text)| text.to_owned()));
     texts
 }

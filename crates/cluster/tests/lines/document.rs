@@ -2,8 +2,8 @@
 //! stands there.
 
 use cluster::lines::{
-    Reader, read_from_ecs, read_opening, read_to_ecs, read_welcome, write_from_ecs, write_message,
-    write_opening, write_to_ecs, write_welcome,
+    Reader, read_from_ecs, read_gossip, read_opening, read_to_ecs, read_welcome, write_from_ecs,
+    write_gossip, write_message, write_opening, write_to_ecs, write_welcome,
 };
 use protocol::Limits;
 
@@ -31,6 +31,8 @@ fn again(line: &[u8]) -> Option<Vec<u8>> {
         write_from_ecs(&mut out, &message);
     } else if let Ok(welcome) = read_welcome(line) {
         write_welcome(&mut out, &welcome);
+    } else if let Ok(line) = read_gossip(line) {
+        write_gossip(&mut out, &line);
     } else if let Some(message) = reader.read(line).ok()? {
         write_message(&mut out, &message);
     } else {
@@ -45,7 +47,7 @@ fn again(line: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn every_example_of_the_document_is_read_and_written_as_it_stands() {
     let examples = examples();
-    assert_eq!(examples.len(), 24, "has the document changed its form?");
+    assert_eq!(examples.len(), 30, "has the document changed its form?");
     for example in examples {
         let line = match example.strip_prefix("record ") {
             Some(record) => format!("prepare 0 0 - {record}"),

@@ -1,6 +1,6 @@
 //! What is said of lines that make no sense: what is wrong, and at which column.
 
-use cluster::lines::{Fault, Reader, read_from_ecs, read_opening, read_to_ecs};
+use cluster::lines::{Fault, Reader, read_from_ecs, read_gossip, read_opening, read_to_ecs};
 use protocol::Limits;
 
 use crate::{read_all, samples};
@@ -109,8 +109,40 @@ fn nonsense_to_and_from_the_coordinator_is_refused_with_its_place() {
 }
 
 #[test]
+fn nonsense_in_gossip_is_refused_with_its_place() {
+    let (a, b) = (format!("{:032x}", 1), format!("{:032x}", 2));
+    let table = [
+        (String::new(), "message missing at column 1"),
+        ("hello 1 1 1".to_owned(), "unknown message at column 1"),
+        ("error no".to_owned(), "refused by the other side: no"),
+        ("ping 1".to_owned(), "incarnation missing at column 7"),
+        ("ping 1 7 41 - -".to_owned(), "life missing at column 9"),
+        ("ping 1 7.1073741825 41 - -".to_owned(), "life above 1073741824 at column 10"),
+        ("ping 1 7.0 41 -".to_owned(), "server missing at column 16"),
+        ("ping 1 7.0 41 - - -".to_owned(), "unexpected text behind message at column 19"),
+        ("ask 1 7.0 41 - -".to_owned(), "server not 32 hexadecimal digits at column 7"),
+        (format!("news 7.0 41 {a} -"), "rumour missing at column 45"),
+        (format!("news 7.0 41 {a}:7.0:ill -"), "unknown status at column 50"),
+        (format!("news 7.0 41 {a}:7.0: -"), "status missing at column 50"),
+        (format!("news 7.0 41 {a}:7.0:alive:1: -"), "address missing at column 58"),
+        (format!("news 7.0 41 {a}:7.0:alive:1:\\xff -"), "address not in UTF-8 at column 58"),
+        (format!("news 7.0 41 {a}:7.0:suspect -"), "rumour missing at column 57"),
+        (format!("news 7.0 41 {a}:7.0:suspect:{b}/{a} -"), "accusers out of order at column 91"),
+        (format!("news 7.0 41 {a}:7.0:suspect:{b}/{b} -"), "accusers out of order at column 91"),
+        (format!("news 7.0 41 {a}:7.0:dead:1 -"), "unexpected text behind rumours at column 54"),
+        (format!("news 7.0 41 - {a}:7:1:41:5:6"), "operations missing at column 58"),
+        (format!("news 7.0 41 - {a}:7:1:41:5:6:x"), "operations not a number at column 59"),
+        ("pull 1 2".to_owned(), "unexpected text behind message at column 8"),
+        ("push".to_owned(), "change of the map missing at column 5"),
+    ];
+    for (line, said) in table {
+        assert_eq!(read_gossip(line.as_bytes()).unwrap_err().to_string(), said, "to {line:?}");
+    }
+}
+
+#[test]
 fn an_opening_of_another_version_is_refused_by_its_number() {
-    for line in ["peer 2", "peer 2 whatever else", "server 2 x"] {
+    for line in ["peer 2", "peer 2 whatever else", "gossip 2 x", "server 2 x"] {
         let error = read_opening(line.as_bytes()).unwrap().unwrap_err();
         assert_eq!(error.fault, Fault::Version { found: 2 });
         let said = format!("version 2 of the protocol not spoken at column {}", error.column);

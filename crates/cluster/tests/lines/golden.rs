@@ -1,8 +1,8 @@
 //! Every kind of message stands as exactly these bytes, and is read back from them.
 
 use cluster::lines::{
-    read_from_ecs, read_opening, read_to_ecs, write_from_ecs, write_opening, write_refusal,
-    write_to_ecs,
+    read_from_ecs, read_gossip, read_opening, read_to_ecs, write_from_ecs, write_gossip,
+    write_opening, write_refusal, write_to_ecs,
 };
 use protocol::Limits;
 
@@ -37,6 +37,16 @@ fn messages_of_the_coordinator_stand_as_these_bytes() {
 }
 
 #[test]
+fn gossip_stands_as_these_bytes() {
+    for (line, text) in samples::gossip() {
+        let mut out = Vec::new();
+        write_gossip(&mut out, &line);
+        assert_eq!(String::from_utf8(out).unwrap(), text);
+        assert_eq!(read_gossip(text.trim_end_matches('\n').as_bytes()), Ok(line));
+    }
+}
+
+#[test]
 fn openings_stand_as_these_bytes() {
     for (opening, text) in samples::openings() {
         let mut out = Vec::new();
@@ -56,7 +66,7 @@ fn no_request_of_a_client_is_taken_for_an_opening() {
     for line in ["", " peer 1", "peers 1", "pee", "PEER 1", "servers 1", "get peer", "peer\t1"] {
         assert_eq!(read_opening(line.as_bytes()), None, "{line}");
     }
-    for line in ["peer", "peer ", "server", "server x"] {
+    for line in ["peer", "peer ", "gossip", "gossip 1", "server", "server x"] {
         assert!(matches!(read_opening(line.as_bytes()), Some(Err(_))), "{line}");
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cluster::gossip::{ACCUSER_COUNT_MAX, REPORT_COUNT_MAX, RUMOR_COUNT_MAX};
 use cluster::lines::{
-    ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, DELTA_LEN_MAX, FROM_ECS_LEN_MAX, Fault, LEASE_COUNT_MAX,
-    LOAD_COUNT_MAX, OPENING_LEN_MAX, Opening, RECORD_COUNT_MAX, RECORDS_LEN_MAX, Reader,
-    SECRET_LEN_MAX, Secret, TO_ECS_LEN_MAX, message_len_max, read_from_ecs, read_opening,
-    read_to_ecs, write_from_ecs, write_opening, write_to_ecs,
+    ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, DELTA_LEN_MAX, FROM_ECS_LEN_MAX, Fault, GOSSIP_LEN_MAX,
+    LEASE_COUNT_MAX, LOAD_COUNT_MAX, OPENING_LEN_MAX, Opening, RECORD_COUNT_MAX, RECORDS_LEN_MAX,
+    Reader, SECRET_LEN_MAX, Secret, TO_ECS_LEN_MAX, message_len_max, read_from_ecs, read_gossip,
+    read_opening, read_to_ecs, write_from_ecs, write_opening, write_to_ecs,
 };
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, ServerInfo,
@@ -133,6 +134,37 @@ fn an_address_is_taken_up_to_its_limit() {
     let error = read_to_ecs(line(ADDRESS_LEN_MAX + 1).as_bytes()).unwrap_err();
     let (len, len_max) = (ADDRESS_LEN_MAX + 1, ADDRESS_LEN_MAX);
     assert_eq!(error.fault, Fault::TooLong { len, len_max });
+}
+
+#[test]
+fn gossip_has_rumours_reports_accusers_and_bytes_up_to_their_limits() {
+    let (id, max) = (format!("{:032x}", 1), u64::MAX);
+    let list = |item: &str, count: usize| vec![item; count].join(",");
+    let fault = |line: String| read_gossip(line.as_bytes()).err().map(|error| error.fault);
+    let rumors = |count| format!("news 1.0 1 {} -", list(&format!("{id}:1.0:dead"), count));
+    let reports = |count| format!("news 1.0 1 - {}", list(&format!("{id}:1:1:1:1:1:1"), count));
+    let accusers = |count: usize| {
+        let ids: Vec<_> = (0..count).map(|name| format!("{name:032x}")).collect();
+        format!("news 1.0 1 {id}:1.0:suspect:{} -", ids.join("/"))
+    };
+    let too_many = |count_max| Some(Fault::TooMany { count_max });
+    assert_eq!(fault(rumors(RUMOR_COUNT_MAX)), None);
+    assert_eq!(fault(rumors(RUMOR_COUNT_MAX + 1)), too_many(RUMOR_COUNT_MAX));
+    assert_eq!(fault(reports(REPORT_COUNT_MAX)), None);
+    assert_eq!(fault(reports(REPORT_COUNT_MAX + 1)), too_many(REPORT_COUNT_MAX));
+    assert_eq!(fault(accusers(ACCUSER_COUNT_MAX)), None);
+    assert_eq!(fault(accusers(ACCUSER_COUNT_MAX + 1)), too_many(ACCUSER_COUNT_MAX));
+    let address = |len| format!("{id}:{max}.0:alive:{max}:{}", "a".repeat(len));
+    let line = |len| format!("news 1.0 1 {} -", address(len));
+    assert_eq!(fault(line(ADDRESS_LEN_MAX)), None);
+    let (len, len_max) = (ADDRESS_LEN_MAX + 1, ADDRESS_LEN_MAX);
+    assert_eq!(fault(line(ADDRESS_LEN_MAX + 1)), Some(Fault::TooLong { len, len_max }));
+    let mut long = format!("news 1.0 1 {} -", list(&address(200), 14));
+    let padding = GOSSIP_LEN_MAX - long.len() - id.len() - ":1.0:alive:1:".len() - 1;
+    long.insert_str("news 1.0 1 ".len(), &format!("{id}:1.0:alive:1:{},", "a".repeat(padding)));
+    assert_eq!((long.len(), fault(long.clone())), (GOSSIP_LEN_MAX, None));
+    let (len, len_max) = (GOSSIP_LEN_MAX + 1, GOSSIP_LEN_MAX);
+    assert_eq!(fault(format!("{long} ")), Some(Fault::TooLong { len, len_max }));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use cluster::gossip::{self, Kind, Life, Load, Report, Rumor, Status};
+use cluster::lines::GossipLine;
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, Request,
     ServerId, ServerInfo, Session, Slot, SlotId, SlotMessage, Standing, State, Time, ToEcs,
@@ -228,6 +230,56 @@ impl Maker {
             2 => FromEcs::Push(self.delta()),
             _ => FromEcs::Superseded,
         }
+    }
+
+    fn life(&mut self) -> Life {
+        let refutation = self.0.u32(..=Life::REFUTATION_MAX) >> self.0.u32(0..30);
+        Life { incarnation: self.incarnation(), refutation }
+    }
+
+    fn rumor(&mut self) -> Rumor {
+        let status = match self.0.u8(..4) {
+            0 => {
+                let address = String::from_utf8_lossy(&self.bytes(1, 20)).into_owned();
+                Status::Alive { version: self.version(), address: address.into() }
+            }
+            1 => {
+                let others = self.servers();
+                Status::Suspect { by: others.into_iter().chain([self.server()]).collect() }
+            }
+            2 => Status::Dead,
+            _ => Status::Left,
+        };
+        Rumor { server: self.server(), life: self.life(), status }
+    }
+
+    fn report(&mut self) -> Report {
+        let (key_count, stored_len) = (self.number(), self.number());
+        Report {
+            server: self.server(),
+            incarnation: self.incarnation(),
+            beat: self.number(),
+            version: self.version(),
+            load: Load { key_count, stored_len, op_rate: self.number() },
+        }
+    }
+
+    /// Returns what a connection of gossip carries.
+    pub(crate) fn gossip(&mut self) -> GossipLine {
+        let number = self.number();
+        let kind = match self.0.u8(..8) {
+            0 => return GossipLine::Pull { version: self.version() },
+            1 => return GossipLine::Push(self.delta()),
+            2 => Kind::Pong { number },
+            3 => Kind::Ask { number, target: self.server() },
+            4 => Kind::Silent { number },
+            5 => Kind::News,
+            _ => Kind::Ping { number },
+        };
+        let rumors = (0..self.0.usize(..4)).map(|_| self.rumor()).collect();
+        let reports = (0..self.0.usize(..4)).map(|_| self.report()).collect();
+        let (life, version) = (self.life(), self.version());
+        GossipLine::Message(gossip::Message { kind, life, version, rumors, reports })
     }
 
     /// Returns bytes that may be a secret.

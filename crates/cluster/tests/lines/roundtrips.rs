@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use cluster::lines::{
-    LineError, Opening, Secret, read_from_ecs, read_opening, read_to_ecs, write_from_ecs,
-    write_message, write_opening, write_to_ecs,
+    LineError, Opening, Secret, read_from_ecs, read_gossip, read_opening, read_to_ecs,
+    write_from_ecs, write_gossip, write_message, write_opening, write_to_ecs,
 };
 use cluster::{Message, SlotMessage, State};
 use fastrand::Rng;
@@ -63,6 +63,13 @@ fn messages_to_and_of_the_coordinator_come_back_as_they_were_written() {
         let mut maker = Maker(Rng::with_seed(seed));
         assert_comes_back(maker.said_to_ecs(), write_to_ecs, read_to_ecs);
         assert_comes_back(maker.said_by_ecs(), write_from_ecs, read_from_ecs);
+    }
+}
+
+#[test]
+fn gossip_comes_back_as_it_was_written() {
+    for seed in 0..COUNT {
+        assert_comes_back(Maker(Rng::with_seed(seed)).gossip(), write_gossip, read_gossip);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Every kind of message, with the very bytes it stands as.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cluster::lines::{Opening, Secret};
+use cluster::gossip::{self, Kind, Life, Load, Report, Rumor, Status};
+use cluster::lines::{GossipLine, Opening, Secret};
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, Request,
     ServerInfo, Session, Slot, SlotId, SlotMessage, Standing, State, Time, ToEcs, Version,
@@ -252,6 +253,53 @@ pub(crate) fn from_ecs() -> Vec<(FromEcs, String)> {
     ]
 }
 
+/// What a connection of gossip carries.
+pub(crate) fn gossip() -> Vec<(GossipLine, String)> {
+    let (change, json) = delta();
+    let life = |refutation| Life { incarnation: Incarnation(7), refutation };
+    let rumor =
+        |name, refutation, status| Rumor { server: server(name), life: life(refutation), status };
+    let address = Arc::from("a,b:5153");
+    let rumors = vec![
+        rumor(1, 2, Status::Alive { version: Version(40), address }),
+        rumor(2, 0, Status::Suspect { by: BTreeSet::from([server(1), server(255)]) }),
+        rumor(3, 1, Status::Dead),
+        rumor(4, Life::REFUTATION_MAX, Status::Left),
+    ];
+    let report = Report {
+        server: server(1),
+        incarnation: Incarnation(7),
+        beat: 12,
+        version: Version(41),
+        load: Load { key_count: 1000, stored_len: u64::MAX, op_rate: 0 },
+    };
+    let bare = |kind| {
+        let (rumors, reports) = (Vec::new(), Vec::new());
+        let (life, version) = (life(0), Version(41));
+        GossipLine::Message(gossip::Message { kind, life, version, rumors, reports })
+    };
+    let reports = vec![report, Report { server: server(2), ..report }];
+    let (kind, version) = (Kind::Pong { number: 4711 }, Version(41));
+    let full = gossip::Message { kind, life: life(2), version, rumors, reports };
+    let [a, b, c, d] = [1, 2, 3, 4].map(|name| format!("{name:032x}"));
+    let max = u64::MAX;
+    vec![
+        (bare(Kind::Ping { number: 4711 }), "ping 4711 7.0 41 - -\n".to_owned()),
+        (bare(Kind::Ask { number: 1, target: server(2) }), format!("ask 1 {b} 7.0 41 - -\n")),
+        (bare(Kind::Silent { number: max }), format!("silent {max} 7.0 41 - -\n")),
+        (bare(Kind::News), "news 7.0 41 - -\n".to_owned()),
+        (
+            GossipLine::Message(full),
+            format!(
+                "pong 4711 7.2 41 {a}:7.2:alive:40:a\\x2cb:5153,{b}:7.0:suspect:{a}/{:032x},{c}:7.1:dead,{d}:7.1073741824:left {a}:7:12:41:1000:{max}:0,{b}:7:12:41:1000:{max}:0\n",
+                255
+            ),
+        ),
+        (GossipLine::Pull { version: Version(40) }, "pull 40\n".to_owned()),
+        (GossipLine::Push(change), format!("push {json}\n")),
+    ]
+}
+
 /// First lines.
 pub(crate) fn openings() -> Vec<(Opening, &'static str)> {
     let peer = |secret| Opening::Peer { from: server(1), to: server(2), secret };
@@ -260,6 +308,10 @@ pub(crate) fn openings() -> Vec<(Opening, &'static str)> {
         (
             peer(Secret::new(b"open sesame")),
             "peer 1 00000000000000000000000000000001 00000000000000000000000000000002 open\\ssesame\n",
+        ),
+        (
+            Opening::Gossip { from: server(1), to: server(2), secret: Secret::new(b"hush") },
+            "gossip 1 00000000000000000000000000000001 00000000000000000000000000000002 hush\n",
         ),
         (
             Opening::Server { from: server(1), secret: None },

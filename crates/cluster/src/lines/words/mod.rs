@@ -238,6 +238,22 @@ impl<'a> Words<'a> {
         before.unescape(text, Place::Key, part, len_max)
     }
 
+    /// Takes bytes that are written as the last part of a list's item, at least one.
+    pub(super) fn item(
+        &mut self,
+        part: &'static str,
+        len_max: usize,
+    ) -> Result<Cow<'a, [u8]>, LineError> {
+        let before = *self;
+        let left = self.left();
+        let len = left.iter().position(|byte| matches!(byte, b' ' | b',')).unwrap_or(left.len());
+        if len == 0 {
+            return Err(self.error(Fault::Missing, part));
+        }
+        self.at += len;
+        before.unescape(left.get(..len).unwrap_or_default(), Place::Key, part, len_max)
+    }
+
     /// Takes bytes that are written as the rest of the line.
     #[inline]
     pub(super) fn value(
