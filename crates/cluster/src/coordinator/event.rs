@@ -32,6 +32,9 @@ pub struct Settings {
     pub learner_count_max: usize,
     /// How long a learner may stay one before another slot gets its turn.
     pub learner_max: Duration,
+    /// How many servers are told of a change besides whoever asked for it; the others learn it from them, by gossip.
+    /// `None`: every connected server is told.
+    pub told_count_max: Option<usize>,
 }
 
 impl Default for Settings {
@@ -45,6 +48,7 @@ impl Default for Settings {
             rejoin_grace: Duration::from_secs(10),
             learner_count_max: 64,
             learner_max: Duration::from_secs(30),
+            told_count_max: None,
         }
     }
 }

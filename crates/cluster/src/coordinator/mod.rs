@@ -66,7 +66,7 @@ use peers::Peers;
 use placing::Placing;
 use register::Registration;
 use request::Request;
-use tell::Due;
+use tell::{Due, Told};
 
 /// The ECS's machine.
 #[derive(Clone, Debug)]
@@ -81,6 +81,7 @@ pub struct Coordinator {
     named_at: BTreeMap<SlotId, Time>,
     /// Slots whose learners were given up.
     tries: BTreeMap<SlotId, Tries>,
+    told: Told,
 }
 
 impl Coordinator {
@@ -112,6 +113,7 @@ impl Coordinator {
 
     fn with_map(settings: Settings, map: Map) -> Self {
         let placing = Placing::new(settings.slot_count, settings.token_count);
+        let told = Told::new(map.version());
         Self {
             settings,
             map,
@@ -120,6 +122,7 @@ impl Coordinator {
             placing,
             named_at: BTreeMap::new(),
             tries: BTreeMap::new(),
+            told,
         }
     }
 

@@ -49,9 +49,10 @@ impl Peers {
     }
 
     /// Returns the servers that have a connection.
-    pub(super) fn connected(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Peer)> {
-        let pair = |peer: &'_ Peer| peer.connection;
-        self.servers.values_mut().filter_map(move |peer| pair(peer).map(|c| (c, peer)))
+    pub(super) fn connected(
+        &mut self,
+    ) -> impl Iterator<Item = (ServerId, ConnectionId, &mut Peer)> {
+        self.servers.iter_mut().filter_map(|(id, peer)| Some((*id, peer.connection?, peer)))
     }
 
     pub(super) fn open(&mut self, connection: ConnectionId) {

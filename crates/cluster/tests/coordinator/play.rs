@@ -121,7 +121,12 @@ impl Play {
 
     /// Starts servers that are complete and not standby, delivers, and lets them work until all is done.
     pub fn with_servers(names: &[u128]) -> Self {
-        let mut play = Self::new(small());
+        Self::with_settings(small(), names)
+    }
+
+    /// The same, with these settings.
+    pub fn with_settings(settings: Settings, names: &[u128]) -> Self {
+        let mut play = Self::new(settings);
         for name in names {
             play.start(id(*name));
         }

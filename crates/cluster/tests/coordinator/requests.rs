@@ -1,9 +1,11 @@
 //! What servers ask for: the right ones get it, once, in the order of their numbers.
 
-use cluster::coordinator::{ConnectionId, Event};
+use std::collections::BTreeSet;
+
+use cluster::coordinator::{ConnectionId, Event, Settings};
 use cluster::{Change, Epoch, Incarnation, Number, ServerId, Slot, SlotId, Standing, ToEcs};
 
-use crate::play::{Play, id, slot};
+use crate::play::{Play, id, slot, small};
 
 /// A slot, its members as (primary, backup, backup), its epoch.
 fn some_slot(play: &Play) -> (SlotId, [ServerId; 3], Epoch) {
@@ -14,6 +16,41 @@ fn some_slot(play: &Play) -> (SlotId, [ServerId; 3], Epoch) {
 
 fn now(play: &Play, slot: SlotId) -> &Slot {
     play.map().slot(slot)
+}
+
+#[test]
+fn a_change_is_told_to_as_few_servers_as_is_set_however_many_there_are() {
+    for count in [5, 12] {
+        let settings = Settings { told_count_max: Some(3), ..small() };
+        let mut play = Play::new(settings);
+        (1..=count).for_each(|name| play.start(id(name)));
+        play.settle();
+        let mut told = BTreeSet::new();
+        for _ in 0..20 {
+            let wish = |server| {
+                let has_backup = |(_, at): &(SlotId, &Slot)| {
+                    at.primary_id() == Some(server) && !at.backups.is_empty()
+                };
+                let (slot, at) = play.map().slots().find(has_backup)?;
+                Some((server, Change::HandOver { slot, epoch: at.epoch, to: at.backups[0] }))
+            };
+            let (asker, change) = (1..=count).find_map(|name| wish(id(name))).unwrap();
+            let Change::HandOver { to, .. } = change else { panic!("that is what was wished") };
+            let connection = play.actor(asker).connection.unwrap();
+            let said = play.request(asker, vec![change]);
+            let version = play.map().version();
+            play.step(Event::Received(connection, said));
+            assert_eq!(play.sent_count, 1 + 3, "the asker, and three of {count}");
+            play.deliver_all();
+            let version_of = |server: ServerId| play.actor(server).map.version();
+            assert!(version_of(asker) > version && version_of(to) > version, "who must act");
+            let knows = |name: &u128| version_of(id(*name)) > version;
+            told.extend((1..=count).filter(knows));
+            play.step(Event::Tick);
+            assert_eq!(play.sent_count, 0, "and nobody later");
+        }
+        assert_eq!(told.len(), usize::try_from(count).unwrap(), "each in turn");
+    }
 }
 
 #[test]
