@@ -192,6 +192,8 @@ pub enum Action {
     Send(Link, Message),
     /// Send a message to the coordinator, on the connection that stands.
     ToEcs(ToEcs),
+    /// Close the connection to the coordinator and open another: nothing comes back on it.
+    CloseEcs,
     /// Make this change of the map durable, then tell [`Event::MapPersisted`].
     PersistMap(Delta),
     /// Answer a client.

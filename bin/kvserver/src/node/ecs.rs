@@ -8,9 +8,9 @@
 //! coordinator of another cluster ends this server, since nothing it says could mean anything here.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use cluster::lines::{
     FROM_ECS_LEN_MAX, Opening, Secret, Welcome, read_from_ecs, read_welcome, write_opening,
@@ -25,7 +25,7 @@ use super::{End, Node};
 /// How long the coordinator's machine may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the coordinator may take to welcome this server, when it is asked for the first time.
+/// How long the coordinator may take to welcome this server.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Node {
@@ -45,6 +45,23 @@ impl Node {
             log::warn!("the coordinator cannot be tried: {error}");
             self.is_dialing_ecs.store(false, Ordering::Release);
         }
+    }
+}
+
+impl Node {
+    /// Gives up a connection on which no welcome comes.
+    pub(super) fn hang_up_unwelcomed(&self) {
+        let mut unwelcomed = self.unwelcomed();
+        if unwelcomed.as_ref().is_some_and(|(since, _)| since.elapsed() >= WELCOME_TIMEOUT)
+            && let Some((_, sender)) = unwelcomed.take()
+        {
+            log::warn!("the coordinator took a connection and says nothing");
+            sender.close();
+        }
+    }
+
+    fn unwelcomed(&self) -> MutexGuard<'_, Option<(Instant, net::Sender)>> {
+        self.unwelcomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,6 +92,7 @@ impl net::Service for EcsService {
         let (node, sender) = (Arc::clone(&self.node), replies.sender());
         sender.queue(opening(node.id, node.secret.clone()));
         sender.flush();
+        *node.unwelcomed() = Some((Instant::now(), sender.clone()));
         EcsSession { node, sender, is_welcome: false }
     }
 
@@ -104,6 +122,7 @@ impl EcsSession {
         match read_welcome(line) {
             Ok(welcome) if welcome == self.node.welcome => {
                 self.is_welcome = true;
+                *self.node.unwelcomed() = None;
                 self.node.run(|core| {
                     core.ecs = Some(self.sender.clone());
                     core.step(Event::EcsConnected);
@@ -143,6 +162,7 @@ impl Drop for EcsSession {
                 core.step(Event::EcsClosed);
             });
         }
+        *self.node.unwelcomed() = None;
         self.node.is_dialing_ecs.store(false, Ordering::Release);
     }
 }

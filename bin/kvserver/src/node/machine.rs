@@ -156,6 +156,8 @@ impl Core {
                     self.effects.senders.push(ecs.clone());
                 }
             }
+            // Its session tells that it ended, and another is made.
+            Action::CloseEcs => self.effects.closes.extend(self.ecs.take()),
             Action::PersistMap(delta) => {
                 // The keeper outlives the machine; where it is gone, the process is ending.
                 self.keeper.send(delta).unwrap_or_default();

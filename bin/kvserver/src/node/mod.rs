@@ -93,6 +93,8 @@ pub(crate) struct Node {
     shape: Ring,
     ecs_address: SocketAddr,
     is_dialing_ecs: AtomicBool,
+    /// A connection to the coordinator that was not welcomed yet, and since when.
+    unwelcomed: Mutex<Option<(Instant, net::Sender)>>,
     pages: Sender<cluster::PageTicket>,
     ends: Sender<End>,
     ranges: Mutex<Ranges>,

@@ -139,6 +139,7 @@ impl Start {
             welcome: kept.welcome(),
             ecs_address: self.ecs_address,
             is_dialing_ecs: AtomicBool::new(false),
+            unwelcomed: Mutex::default(),
             pages,
             ends,
             ranges: Mutex::new(Ranges::default()),
@@ -236,6 +237,7 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
         }
         if is_away && ecs_at <= Instant::now() {
             ecs_at = Instant::now() + ECS_RETRY;
+            node.hang_up_unwelcomed();
             node.reach_ecs();
         }
         if owes && is_registered {

@@ -9,7 +9,8 @@
 //! waits for (a silent member is to be removed) goes out at once.
 //!
 //! When the connection breaks while something is asked for, nothing is known; as soon as there is a connection again, an
-//! empty request with a higher number settles it.
+//! empty request with a higher number settles it. A connection on which nothing comes back for [`DEAF_MAX`] is given up for
+//! another: the far end may have gone without a word, which TCP by itself would notice after a quarter of an hour.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use crate::types::{Incarnation, Number, Time, Version};
 const SILENT_MAX: Duration = Duration::from_secs(1);
 /// How long an answer may take before an empty request is sent to settle it.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
+/// How long nothing may come back on a connection that was spoken on: longer than a busy disk lets the coordinator wait.
+const DEAF_MAX: Duration = Duration::from_millis(1500);
 
 /// What is known of the coordinator.
 #[derive(Debug, Default)]
@@ -37,11 +40,20 @@ pub(super) struct Ecs {
     /// Answers whose map is not in force yet.
     answers: VecDeque<(Number, Version)>,
     sent_at: Option<Time>,
+    /// When the first message was sent on this connection after which none came.
+    deaf_since: Option<Time>,
 }
 
 impl Ecs {
     pub(super) fn closed(&mut self) {
         self.is_connected = false;
+        self.deaf_since = None;
+    }
+
+    /// Notes that something is sent.
+    fn speak(&mut self, now: Time) {
+        self.sent_at = Some(now);
+        self.deaf_since.get_or_insert(now);
     }
 
     /// Returns whether a change can be asked for now.
@@ -83,7 +95,7 @@ impl Server {
     }
 
     fn register(&mut self, cx: &mut Cx<'_>) {
-        self.ecs.sent_at = Some(cx.now);
+        self.ecs.speak(cx.now);
         cx.actions.push(Action::ToEcs(ToEcs::Register {
             server: self.me(),
             address: self.identity.address.clone(),
@@ -98,7 +110,7 @@ impl Server {
     fn request(&mut self, changes: Vec<Change>, cx: &mut Cx<'_>) {
         let Some(incarnation) = self.ecs.incarnation else { return };
         self.ecs.last = self.ecs.last.next();
-        self.ecs.sent_at = Some(cx.now);
+        self.ecs.speak(cx.now);
         cx.actions.push(Action::ToEcs(ToEcs::Request {
             server: self.me(),
             incarnation,
@@ -128,7 +140,16 @@ impl Server {
         }
     }
 
+    /// Gives up a connection on which nothing comes back.
+    pub(super) fn hang_up_deaf(&mut self, cx: &mut Cx<'_>) {
+        if self.ecs.deaf_since.is_some_and(|since| cx.now.since(since) >= DEAF_MAX) {
+            self.ecs.closed();
+            cx.actions.push(Action::CloseEcs);
+        }
+    }
+
     pub(super) fn ecs_said(&mut self, message: FromEcs, cx: &mut Cx<'_>) {
+        self.ecs.deaf_since = None;
         match message {
             FromEcs::Registered { life, incarnation, delta } => {
                 if life == self.identity.life && self.ecs.incarnation.is_none() {

@@ -234,6 +234,7 @@ impl Server {
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
         self.pauses.tick(cx.now, &self.config);
+        self.hang_up_deaf(cx);
         if self.ecs.incarnation.is_none() {
             self.register_again(cx);
             return;

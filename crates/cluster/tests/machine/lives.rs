@@ -29,6 +29,28 @@ fn one_that_waits_to_be_asked_onto_the_ring_does_not_end() {
     assert!(host.actions.contains(&Action::Stop(StopReason::Left)), "but by its own wish");
 }
 
+#[test]
+fn a_connection_to_the_coordinator_on_which_nothing_comes_back_is_given_up_for_another() {
+    let mut host = Host::new(vec![(slot(0), held(1, ME, &[B], None))]);
+    let is_given_up = |host: &Host| host.actions.contains(&Action::CloseEcs);
+    for _ in 0..5 {
+        host.wait(Duration::from_millis(1000));
+        host.settle();
+    }
+    assert!(!is_given_up(&host), "it is answered, if late");
+    host.wait(Duration::from_millis(2600));
+    assert!(is_given_up(&host));
+    host.actions.clear();
+    host.step(Event::EcsClosed);
+    host.wait(Duration::from_millis(5000));
+    assert!(!is_given_up(&host), "there is none");
+    host.step(Event::EcsConnected);
+    host.wait(Duration::from_millis(1490));
+    assert!(!is_given_up(&host), "another has its own time");
+    host.wait(Duration::from_millis(20));
+    assert!(is_given_up(&host));
+}
+
 /// Returns the connections asked for since, with where they lead, and those that were closed.
 fn connections(host: &mut Host) -> (Vec<String>, usize) {
     let actions = std::mem::take(&mut host.actions);

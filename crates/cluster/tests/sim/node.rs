@@ -328,6 +328,7 @@ impl World {
                     self.net.send(conn, 1, Parcel::ToEcs(message), now, &mut self.queue);
                 }
             }
+            Action::CloseEcs => self.hang_up_ecs(node),
             Action::PersistMap(delta) => {
                 let host = &mut self.servers[node];
                 let mut takes = host.sync_takes();
@@ -535,6 +536,16 @@ impl World {
         self.net.send(conn, 1, Parcel::Open, self.now, &mut self.queue);
         self.servers[node].ecs_conn = Some(conn);
         self.step(node, Event::EcsConnected);
+    }
+
+    /// A server gives its connection to the coordinator up.
+    fn hang_up_ecs(&mut self, node: usize) {
+        tell!(self, "s{} hangs up on the ecs", node + 1);
+        let boot = self.servers[node].boot;
+        let Some(conn) = self.servers[node].ecs_conn.take() else { return };
+        self.net.close(conn, 0, self.now, &mut self.queue);
+        let again = self.net_rng.u64(50 * MS..=200 * MS);
+        self.queue.push(self.now + again, What::EcsConnect { node, boot });
     }
 
     /// A map is durable.
