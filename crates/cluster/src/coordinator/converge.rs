@@ -108,15 +108,30 @@ impl Coordinator {
     /// Takes servers that stay away off the ring.
     fn without_absent(&self, now: Time) -> Option<Entry> {
         let mut draft = Draft::new(&self.map);
-        for (id, server) in self.map.servers() {
-            let is_absent = server.standing == Standing::Serving
-                && !self.is_seen(now, *id)
-                && self.is_unheard(now, *id, self.settings.rejoin_grace);
-            if is_absent && self.leave(*id, Standing::Away, &mut draft) {
-                draft.accuse(*id);
+        let serving = self.map.servers().iter().filter(|(_, s)| s.standing == Standing::Serving);
+        let (seen, unseen): (Vec<_>, Vec<_>) =
+            serving.map(|(id, _)| *id).partition(|id| self.is_seen(now, *id));
+        let is_absent = |id: &ServerId| self.is_unheard(now, *id, self.settings.rejoin_grace);
+        if seen.is_empty() && unseen.iter().all(is_absent) {
+            // The ring was left to servers that are gone; who was leaving it has the data and nobody to give it to.
+            for id in self.leaving_holders(now) {
+                self.join(id, &mut draft);
+            }
+        }
+        for id in unseen.into_iter().filter(is_absent) {
+            if self.leave(id, Standing::Away, &mut draft) {
+                draft.accuse(id);
             }
         }
         draft.finish("away for longer than the rejoin grace")
+    }
+
+    /// Returns the servers that are leaving, hold slots, and are seen.
+    fn leaving_holders(&self, now: Time) -> Vec<ServerId> {
+        let holds = |id| self.map.slots().any(|(_, slot)| slot.is_holder(id));
+        let leaving = self.map.servers().iter().filter(|(_, s)| s.standing == Standing::Leaving);
+        let ids = leaving.map(|(id, _)| *id);
+        ids.filter(|id| self.is_seen(now, *id) && holds(*id)).collect()
     }
 
     /// Returns the learners that are to be given up.

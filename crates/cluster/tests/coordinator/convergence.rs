@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster::coordinator::{Event, Settings};
+use cluster::coordinator::{Answer, Command, Event, Settings};
 use cluster::{Change, ServerId, Slot, SlotId, Standing};
 
 use crate::play::{Play, id, ms, small};
@@ -190,4 +190,17 @@ fn the_ring_keeps_its_last_server() {
     play.cut(id(1));
     play.wait(ms(60_000));
     assert!(play.map().ring().contains(id(1)));
+}
+
+#[test]
+fn who_was_leaving_stays_where_the_others_are_gone_for_good() {
+    let mut play = Play::with_servers(&[1, 2]);
+    assert_eq!(play.command(Command::Leave(id(1))), Answer::Done);
+    play.cut(id(2));
+    play.wait(ms(9_900));
+    assert_eq!(play.map().servers()[&id(1)].standing, Standing::Leaving, "it may come back");
+    play.wait(ms(1_000));
+    assert_eq!(play.map().servers()[&id(1)].standing, Standing::Serving);
+    assert_eq!(play.map().servers()[&id(2)].standing, Standing::Away);
+    assert!(play.map().slots().all(|(slot, _)| play.map().ideal(slot) == [id(1)]));
 }
