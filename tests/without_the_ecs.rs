@@ -1,7 +1,8 @@
 //! The ECS is not on the path of data (P4).
 
 use crate::harness::copies::assert_equal;
-use crate::harness::{Cluster, Crowd, Setup};
+use crate::harness::{Cluster, Crowd, Setup, eventually};
+use std::fs;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +53,33 @@ fn a_paused_ecs_is_no_harm() {
         progress.wait_for(400);
         cluster.ecs.signal(rustix::process::Signal::CONT);
         progress.wait_for(100);
+    });
+    crowd.assert_all_done();
+    crowd.judge(&cluster);
+}
+
+#[test]
+fn an_ecs_that_comes_back_with_an_empty_folder_ends_nobody_p4() {
+    let mut cluster = Cluster::of(3);
+    let (folder, kept) = (cluster.ecs.dir().to_owned(), cluster.ecs.dir().with_extension("kept"));
+    let mut crowd = Crowd::new(PATIENCE);
+    crowd.run(&mut cluster, |cluster, progress| {
+        progress.wait_for(100);
+        cluster.ecs.kill();
+        fs::rename(&folder, &kept).expect("a folder can be moved");
+        fs::create_dir(&folder).expect("a folder can be made");
+        cluster.ecs.start_again();
+        for server in &cluster.servers {
+            eventually("it sees a coordinator that is not its own", || {
+                server.log().contains("that of another cluster")
+            });
+        }
+        progress.wait_for(400);
+        cluster.ecs.kill();
+        fs::remove_dir_all(&folder).expect("a folder can be removed");
+        fs::rename(&kept, &folder).expect("a folder can be moved");
+        cluster.ecs.start_again();
+        cluster.wait_until_level();
     });
     crowd.assert_all_done();
     crowd.judge(&cluster);

@@ -29,8 +29,9 @@ use crate::Error;
 use crate::clock;
 use crate::journal::Journal;
 
-/// Pieces of work that may wait: above it, connections are not read on. A slow disk must not fill the memory.
-const WORK_COUNT_MAX: usize = 4096;
+/// Pieces of work that may wait: above it, connections are not read on. A slow disk must not fill the memory, and a reply can
+/// be a whole map, 1 MiB.
+const WORK_COUNT_MAX: usize = 256;
 
 /// The machine and what is still to be done.
 #[derive(Debug)]

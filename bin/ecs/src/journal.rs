@@ -162,7 +162,8 @@ impl<F: LogFile> Journal for Log<F> {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Returns whether there was no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -19,7 +19,7 @@ use crate::Error;
 use crate::args::{REPLICAS, Serve};
 use crate::folder::{Folder, Kept};
 use crate::host::Host;
-use crate::journal::Log;
+use crate::journal::{Log, is_full};
 use crate::service::{self, Service};
 
 /// How often time passes for the machine: half of what it asks for.
@@ -133,7 +133,20 @@ fn keep(folder: &Folder, args: &Serve) -> Result<Kept, Error> {
         folder.write_snapshot(cluster, &Coordinator::new(settings.clone()).snapshot())?;
         log::info!("founded cluster {cluster:032x} in {}", args.dir.display());
     }
-    folder.read(settings, (args.slots, args.replicas))
+    let kept = folder.read(settings, (args.slots, args.replicas))?;
+    if kept.log_len == 0 {
+        return Ok(kept);
+    }
+    // A sync that failed in the life before left lines that only the page cache has, and another sync would say that all is
+    // well. So what the log says is written anew before anybody is told of it.
+    match folder.write_snapshot(kept.cluster, &kept.machine.snapshot()) {
+        Ok(()) => Ok(Kept { log_len: 0, ..kept }),
+        Err(Error::Io { path, cause, .. }) if is_full(&cause) => {
+            log::warn!("{}: {cause}; the log stays as it is", path.display());
+            Ok(kept)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Draws a number that no other cluster has.

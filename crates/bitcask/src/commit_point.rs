@@ -158,8 +158,13 @@ pub(crate) fn keep_points(store: &Inner) {
         let is_over = store.is_stopping() || store.health.check().is_err();
         // Closing the store keeps its points itself. A failed sync poisons the store, which every later write is told;
         // on a full disk the points stay noted, and the next that rises brings them here again.
-        if is_over || store.durability.wait(upto, store).is_err() {
+        if is_over {
             return;
+        }
+        match store.durability.wait(upto, store) {
+            Ok(_) => {}
+            Err(error) if error.is_full() => continue,
+            Err(_) => return,
         }
         if keep(store, &points).is_err_and(|error| !error.is_full()) {
             return;

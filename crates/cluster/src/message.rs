@@ -137,6 +137,24 @@ pub enum SlotMessage {
     },
 }
 
+impl SlotMessage {
+    /// Returns the highest lsn that it names. None is of a later epoch than the message.
+    pub(crate) fn newest(&self) -> Lsn {
+        let last = |records: &[Record]| records.iter().map(|record| record.lsn).max();
+        let named = match self {
+            Self::Open { commit, above, .. } => [Some(*commit), Some(*above), None],
+            Self::Prepare { commit, record } => [*commit, Some(record.lsn), None],
+            Self::Chunk { records, upto } => [Some(*upto), last(records), None],
+            Self::Commit { commit, floor, request_floor, .. } => {
+                [Some(*commit), Some(*floor), Some(*request_floor)]
+            }
+            Self::State(state) => [Some(state.commit), Some(state.held), last(&state.records)],
+            Self::Fresh | Self::StopReads | Self::ReadsStopped | Self::Refused { .. } => [None; 3],
+        };
+        named.into_iter().flatten().max().unwrap_or_default()
+    }
+}
+
 /// A part of what a member or learner states about a slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {

@@ -105,7 +105,7 @@ fn admit<S: Service>(
     };
     let service_of_thread = Arc::clone(service);
     let builder = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN);
-    let run = move || run(&connection, &*service_of_thread, Some(registered));
+    let run = move || run(&connection, service_of_thread, Some(registered));
     if let Err(error) = builder.spawn(run) {
         log::warn!("{remote}: no thread for the connection: {error}");
         refuse(&socket, &shared.counters, &**service, Refusal::NoThread);
@@ -127,12 +127,12 @@ pub(crate) fn prepare(socket: &TcpStream, config: &Config) -> std::io::Result<So
 /// The whole life of a connection's thread. A panic ends this connection and nothing else.
 pub(crate) fn run<S: Service>(
     connection: &Connection,
-    service: &S,
+    service: Arc<S>,
     registered: Option<Registered>,
 ) {
     let remote = connection.peer.remote;
     log::debug!("{remote}: connected");
-    let outcome = catch_unwind(AssertUnwindSafe(|| live(connection, service, registered.as_ref())));
+    let outcome = catch_unwind(AssertUnwindSafe(|| live(connection, &*service, registered.as_ref())));
     if outcome.is_err() {
         count(&connection.counters.panicked);
         log::error!("{remote}: closing the connection after a panic in its thread");
@@ -140,6 +140,8 @@ pub(crate) fn run<S: Service>(
         connection.socket.shutdown(Shutdown::Both).unwrap_or_default();
     }
     log::debug!("{remote}: closed");
+    // Who waits for all connections to end takes it that nothing of the service is in use any more.
+    drop(service);
     drop(registered);
 }
 

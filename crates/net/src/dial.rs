@@ -42,7 +42,7 @@ pub fn dial<S: Service>(
                 counters: Arc::default(),
                 is_stopping: Arc::default(),
             };
-            run(&connection, &*service, None);
+            run(&connection, service, None);
         }
         Err(error) => failed(error),
     };

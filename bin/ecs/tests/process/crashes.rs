@@ -105,7 +105,7 @@ fn a_torn_tail_is_cut_off_with_a_warning_and_damage_ends_the_start() {
     let (code, told) = ecs.end();
     assert_eq!(code, Some(0));
     assert!(told.contains("WARN") && told.contains("cut off 28 bytes behind line 1"), "{told}");
-    assert_eq!(std::fs::read(&path).unwrap(), whole);
+    assert!(std::fs::read(&path).unwrap().is_empty(), "what it said is in the snapshot");
 
     let mut spoilt = whole;
     spoilt[20] ^= 1;

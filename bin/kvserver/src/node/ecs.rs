@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use cluster::lines::{
     FROM_ECS_LEN_MAX, Opening, Secret, Welcome, read_from_ecs, read_welcome, write_opening,
 };
-use cluster::{Event, ServerId};
+use cluster::{Event, ServerId, Version};
 use crossbeam_channel::{Sender, bounded};
 use net::{Next, Peer, Refusal, Replies};
 
@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the coordinator may take to welcome this server.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two lines in the log about a coordinator of another cluster.
+const STRANGER_EVERY: Duration = Duration::from_secs(10);
 
 impl Node {
     /// Sees to it that there is a connection, or that one is being made.
@@ -49,6 +52,22 @@ impl Node {
 }
 
 impl Node {
+    /// The coordinator is that of another cluster: an end for a server that has no part in its own yet. One that has goes
+    /// on serving, as if there were none (P4), since the coordinator's folder may just not be mounted.
+    fn met_other_cluster(&self) {
+        if self.lock().machine.map().version() == Version(0) {
+            return self.ends.send(End::OtherCluster).unwrap_or_default();
+        }
+        let mut told_at = self.stranger_told_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if told_at.is_none_or(|at| at.elapsed() >= STRANGER_EVERY) {
+            *told_at = Some(Instant::now());
+            log::error!(
+                "the ECS at {} is that of another cluster, perhaps with an empty folder; this server goes on without it",
+                self.ecs_address
+            );
+        }
+    }
+
     /// Gives up a connection on which no welcome comes.
     pub(super) fn hang_up_unwelcomed(&self) {
         let mut unwelcomed = self.unwelcomed();
@@ -130,7 +149,7 @@ impl EcsSession {
                 Next::Continue
             }
             Ok(_) => {
-                self.node.ends.send(End::OtherCluster).unwrap_or_default();
+                self.node.met_other_cluster();
                 Next::Close
             }
             Err(error) => {

@@ -143,7 +143,13 @@ impl Kept {
         read_lines(&dir.join("map"), &mut map, false)?;
         let len = read_lines(&dir.join("log"), &mut map, true)?;
         let (log, log_len) = open_log(&dir.join("log"), len)?;
-        Ok(Some(Self { dir, about, map, log, log_len }))
+        let mut kept = Self { dir, about, map, log, log_len };
+        if len > 0 {
+            // A sync that failed in the life before left lines that only the page cache has, and another sync would
+            // say that all is well: they are written again.
+            kept.write_map()?;
+        }
+        Ok(Some(kept))
     }
 
     /// Begins to keep what concerns the cluster that welcomed this server.
@@ -152,7 +158,9 @@ impl Kept {
     /// `Io`.
     pub(super) fn create(dir: &Path, welcome: &Welcome) -> Result<Self, KeptError> {
         let dir = dir.join("cluster");
-        fs::create_dir_all(&dir).map_err(|cause| KeptError::Io { path: dir.clone(), cause })?;
+        let made = fs::create_dir_all(&dir)
+            .and_then(|()| dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()));
+        made.map_err(|cause| KeptError::Io { path: dir.clone(), cause })?;
         let about = About {
             cluster: welcome.cluster,
             slot_count: welcome.slot_count,
@@ -206,6 +214,15 @@ impl Kept {
     /// `Io`.
     pub(super) fn settle(&mut self) -> Result<(), KeptError> {
         self.about.owes = false;
+        self.write_about()
+    }
+
+    /// Notes that the disk failed under this life, and acknowledged writes may go with it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(super) fn fail(&mut self) -> Result<(), KeptError> {
+        self.about.owes |= !self.about.is_synced;
         self.write_about()
     }
 
@@ -398,8 +415,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         drop(kept_with(dir.path(), 3));
         let log = dir.path().join("cluster/log");
-        let whole = fs::read(&log).unwrap();
+        let map = dir.path().join("cluster/map");
+        let (whole, start) = (fs::read(&log).unwrap(), fs::read(&map).unwrap());
         for len in 0..=whole.len() {
+            fs::write(&map, &start).unwrap();
             fs::write(&log, &whole[..len]).unwrap();
             let mut kept = Kept::open(dir.path()).unwrap().unwrap();
             let count = whole[..len].iter().filter(|byte| **byte == b'\n').count();

@@ -45,6 +45,8 @@ pub(super) fn dial(node: &Arc<Node>, link: Link, address: &str) {
         line_len_max: message_len_max(&node.limits),
         write_timeout: WRITE_TIMEOUT,
         queue_len_max: QUEUE_LEN_MAX,
+        // An idle cluster keeps its sessions; a peer that is gone is noticed by what it does not acknowledge.
+        idle_timeout: None,
         ..net::Config::default()
     };
     if node.is_ending() {

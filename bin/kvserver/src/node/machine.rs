@@ -115,11 +115,18 @@ impl Core {
             self.effects.failure = Some(error);
             self.step(Event::StorageFailed);
         }
+        // Positions were given to records that a failed write has lost: no sync makes them durable (R3).
+        if self.storage.has_failed() {
+            return std::mem::take(&mut self.effects);
+        }
         // Without syncs a record counts as durable when it is written: a process that dies loses nothing of it.
         while self.sync != SyncPolicy::Always && self.told < self.storage.appended().0 {
-            self.told = self.storage.appended().0;
-            self.step(Event::Durable(self.storage.appended()));
+            self.durable(self.storage.appended().0);
             self.storage.flush();
+            if self.storage.has_failed() {
+                // Told in the next step; nothing is told durable until then.
+                break;
+            }
         }
         if self.sync == SyncPolicy::Always {
             let appended = self.storage.appended().0;
@@ -130,7 +137,7 @@ impl Core {
 
     /// Notes that everything up to a position is durable.
     pub(super) fn durable(&mut self, position: u64) {
-        if position > self.told {
+        if position > self.told && !self.storage.has_failed() {
             self.told = position;
             self.step(Event::Durable(cluster::Position(position)));
         }

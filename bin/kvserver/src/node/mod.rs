@@ -95,6 +95,8 @@ pub(crate) struct Node {
     is_dialing_ecs: AtomicBool,
     /// A connection to the coordinator that was not welcomed yet, and since when.
     unwelcomed: Mutex<Option<(Instant, net::Sender)>>,
+    /// When the log was told last of a coordinator of another cluster.
+    stranger_told_at: Mutex<Option<Instant>>,
     pages: Sender<cluster::PageTicket>,
     ends: Sender<End>,
     ranges: Mutex<Ranges>,

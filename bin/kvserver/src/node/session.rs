@@ -31,6 +31,9 @@ use crate::scan::{Scanner, Source};
 /// Operations given to the machine under one lock, so that nobody waits for it for long.
 const BATCH_COUNT_MAX: usize = 256;
 
+/// Slots that are told together that a client needs to be remembered no more.
+const FORGET_COUNT_MAX: usize = 64;
+
 /// What asks for the map in force: for who must make the coordinator's folder anew.
 const MAP_VERB: &[u8] = b"map";
 
@@ -381,12 +384,19 @@ fn now_ms() -> u64 {
 
 impl Node {
     /// Tells the machine that a client needs none of its ids any more.
+    ///
+    /// Only the slots that remember it are told, a few at a time, so that nobody waits for the lock for long. What is still
+    /// on its way when a client says this is forgotten with its age.
     fn forget(self: &Arc<Self>, client: u64) {
-        let slots: Vec<SlotId> = SlotId::all().take(usize::from(self.welcome.slot_count)).collect();
-        self.run(|core| {
-            for slot in slots {
-                core.step(Event::Forget { slot, client });
-            }
-        });
+        let all = SlotId::all().take(usize::from(self.welcome.slot_count));
+        let knows = |slot: &SlotId| self.store.request(super::engine_slot(*slot), client).is_some();
+        let slots: Vec<SlotId> = all.filter(knows).collect();
+        for slots in slots.chunks(FORGET_COUNT_MAX) {
+            self.run(|core| {
+                for slot in slots {
+                    core.step(Event::Forget { slot: *slot, client });
+                }
+            });
+        }
     }
 }

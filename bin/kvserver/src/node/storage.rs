@@ -96,7 +96,10 @@ impl Stage {
             let points: Vec<_> =
                 self.points.iter().map(|(slot, lsn)| (engine_slot(*slot), *lsn)).collect();
             self.points.clear();
-            store.set_commit_points(&points);
+            // What they promise may be among the records that a failed write has lost.
+            if !self.has_failed {
+                store.set_commit_points(&points);
+            }
         }
     }
 
@@ -140,6 +143,11 @@ impl NodeStorage {
     /// Returns what failed since the last call.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.stage.borrow_mut().failure.take()
+    }
+
+    /// Returns whether a write or sync failed: nothing that was appended since may count as durable.
+    pub(super) fn has_failed(&self) -> bool {
+        self.stage.borrow().has_failed
     }
 
     /// Notes that a sync failed.
@@ -206,7 +214,9 @@ impl Storage for NodeStorage {
 
     fn keep_commit_point(&mut self, slot: SlotId) {
         self.flush();
-        self.store.keep_commit_point(engine_slot(slot));
+        if !self.has_failed() {
+            self.store.keep_commit_point(engine_slot(slot));
+        }
         self.appended += 1;
     }
 

@@ -109,7 +109,8 @@ impl Node {
     pub(super) fn help_sync(self: &Arc<Self>) {
         let mut state = self.syncer.lock();
         loop {
-            if state.is_passed {
+            // Where the disk has no room for what is owed there may be no last sync.
+            if state.is_passed && !(state.is_over && state.is_late) {
                 state.is_passed = false;
                 let is_late = std::mem::take(&mut state.is_late);
                 drop(state);

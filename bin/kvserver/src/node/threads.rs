@@ -140,6 +140,7 @@ impl Start {
             ecs_address: self.ecs_address,
             is_dialing_ecs: AtomicBool::new(false),
             unwelcomed: Mutex::default(),
+            stranger_told_at: Mutex::default(),
             pages,
             ends,
             ranges: Mutex::new(Ranges::default()),
@@ -215,7 +216,7 @@ fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
 /// Tells the machine that time passes.
 fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
     let (mut ecs_at, mut room_at) = (Instant::now(), Instant::now());
-    let mut owes = lock(kept).about.owes;
+    let (mut owes, mut was_failed) = (lock(kept).about.owes, false);
     let ticks = crossbeam_channel::tick(TICK);
     loop {
         crossbeam_channel::select! {
@@ -223,11 +224,24 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
             recv(ticks) -> _ => {}
         }
         let (mut is_away, mut is_registered) = (false, false);
+        let has_failed = node.store.poison_cause().is_some();
+        if has_failed && !was_failed {
+            // Found by a sync or a merge in the background: what was acknowledged before it may be lost with the next
+            // power cut, whatever this process still sees of it.
+            if let Err(error) = lock(kept).fail() {
+                log::warn!("{error}");
+            }
+        }
         node.run(|core| {
+            if has_failed && !was_failed {
+                core.storage.fail();
+                core.step(Event::StorageFailed);
+            }
             core.step(Event::Tick);
             is_away = core.ecs.is_none();
             is_registered = core.machine.incarnation().0 > 0;
         });
+        was_failed = has_failed;
         if node.store.is_full() && room_at <= Instant::now() {
             room_at = Instant::now() + ROOM_LOOK;
             // Nobody appends while puts are refused, so nobody else would see that there is room again.
@@ -240,7 +254,7 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
             node.hang_up_unwelcomed();
             node.reach_ecs();
         }
-        if owes && is_registered {
+        if owes && is_registered && !has_failed {
             // The coordinator knows what this life lacks.
             match lock(kept).settle() {
                 Ok(()) => owes = false,

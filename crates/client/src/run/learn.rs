@@ -38,29 +38,31 @@ impl Run<'_, '_> {
         self.delayed.extend(self.parked.drain(..).map(|number| Reverse((again_at, number))));
     }
 
-    /// Asks the first server that can be reached; returns when to look again if there is none.
+    /// Asks the next server, if it can be reached; returns when to go on if not. One at a time, so that between
+    /// servers that say nothing, answers are read and deadlines kept.
     fn ask_teacher(&mut self, avoided: Option<usize>, now: Instant) -> Result<(), Instant> {
-        loop {
-            let teacher = self.core.router.teacher(avoided, now)?;
-            let is_only = self.core.router.server_count() <= 1;
-            let timeout = if is_only { self.core.config.attempt_timeout } else { LEARN_TIMEOUT };
-            let deadline = Deadline::after(timeout);
-            let began_at = Instant::now();
-            match self.core.connect(teacher, &deadline) {
-                Ok(()) => {
-                    let link = self.core.link(teacher);
-                    link.ask(Asked::Ecs, now, |out| Request::Ecs.encode_into(out));
-                    link.ask(Asked::Map, now, |out| Request::KeyrangeRead.encode_into(out));
-                    self.core.learning = Some(Learning { teacher, deadline, began_at: now });
-                    return Ok(());
-                }
-                Err(error) => {
-                    log::debug!("{error}");
-                    let cost = began_at.elapsed();
-                    self.core.router.unreachable(teacher, cost, now + cost);
-                    // The first server's error tells most: it was named first.
-                    self.learn_error.get_or_insert(error);
-                }
+        let teacher = self.core.router.teacher(avoided, now)?;
+        let is_only = self.core.router.server_count() <= 1;
+        let timeout = if is_only { self.core.config.attempt_timeout } else { LEARN_TIMEOUT };
+        // Of the operations the first runs out of time first.
+        let left = self.ops.front().and_then(|op| op.deadline.remaining());
+        let deadline = Deadline::after(left.map_or(timeout, |left| timeout.min(left)));
+        let began_at = Instant::now();
+        match self.core.connect(teacher, &deadline) {
+            Ok(()) => {
+                let link = self.core.link(teacher);
+                link.ask(Asked::Ecs, now, |out| Request::Ecs.encode_into(out));
+                link.ask(Asked::Map, now, |out| Request::KeyrangeRead.encode_into(out));
+                self.core.learning = Some(Learning { teacher, deadline, began_at: now });
+                Ok(())
+            }
+            Err(error) => {
+                log::debug!("{error}");
+                let cost = began_at.elapsed();
+                self.core.router.unreachable(teacher, cost, now + cost);
+                // The first server's error tells most: it was named first.
+                self.learn_error.get_or_insert(error);
+                Err(Instant::now())
             }
         }
     }
@@ -105,9 +107,14 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Takes a server's answer to where the coordinator is: only a server of a cluster knows.
+    /// Takes a server's answer to where the coordinator is: only a server of a cluster knows. Whoever does not know the
+    /// question, as the coordinator itself, says nothing by that.
     pub(super) fn is_cluster(&mut self, reply: &Reply<'_>) {
-        self.core.takes_ids = Some(matches!(reply, Reply::EcsSuccess { .. }));
+        match reply {
+            Reply::EcsSuccess { .. } => self.core.takes_ids = Some(true),
+            Reply::EcsError { .. } => self.core.takes_ids = Some(false),
+            _ => {}
+        }
     }
 
     /// Leaves servers that are quiet and that the map no longer names for what waits there.

@@ -124,6 +124,12 @@ impl Server {
             // Not registered yet: the peer will come again.
             return cx.actions.push(Action::Close(link));
         }
+        if let Message::Slot { epoch, body, .. } = &message
+            && body.newest().epoch() > epoch.0
+        {
+            // Nonsense: taken for a commit point, it would make every record to come one that is here already.
+            return self.cut(link, cx);
+        }
         match link {
             Link::Out(id, session) => self.received_answer(id, session, message, cx),
             Link::In(id, session) => self.received_inward(id, session, message, cx),
@@ -200,6 +206,12 @@ impl Server {
         }
         peer.version = peer.version.max(version);
         self.pull_if_behind(id, version, cx);
+    }
+
+    /// Ends a connection on which the peer said what cannot be.
+    fn cut(&mut self, link: Link, cx: &mut Cx<'_>) {
+        cx.actions.push(Action::Close(link));
+        self.closed(link, cx.now);
     }
 
     pub(super) fn close_inward(&mut self, id: ServerId, cx: &mut Cx<'_>) {

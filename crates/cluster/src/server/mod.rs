@@ -189,9 +189,12 @@ impl Server {
     ) {
         let cx = &mut Cx { now, storage, actions };
         if self.has_stopped {
-            if let Event::Client { op, .. } = event {
-                cx.actions.push(Action::Reply(op, Reply::Refused(Refusal::Stopped)));
-            }
+            let op = match event {
+                Event::Client { op, .. } => op,
+                Event::ReadDone { ticket, .. } | Event::ReadFailed(ticket) => ticket.op,
+                _ => return,
+            };
+            cx.actions.push(Action::Reply(op, Reply::Refused(Refusal::Stopped)));
             return;
         }
         self.take(event, cx);
@@ -249,6 +252,10 @@ impl Server {
     }
 
     fn synced(&mut self, position: Position, cx: &mut Cx<'_>) {
+        if self.has_failed {
+            // What a failed write has lost is behind the same positions (R3).
+            return;
+        }
         self.durable = self.durable.max(position);
         if self.syncing.is_some_and(|(awaited, _)| awaited <= self.durable) {
             self.syncing = None;

@@ -211,3 +211,25 @@ fn what_a_pending_record_leads_to_is_told_only_with_the_leases_of_a_read_r13() {
     assert!(matches!(host.reply(OpId(second.0 - 1)), Some(Reply::Stored(_))));
     assert_eq!(host.reply(second), Some(Reply::Refused(Refusal::Stopped)), "no lease was granted");
 }
+
+#[test]
+fn what_names_an_lsn_of_an_epoch_to_come_ends_the_connection_and_is_not_taken_p7() {
+    let mut host = Host::new(vec![(slot(0), held(1, B, &[ME], None))]);
+    let link = host.greet(B);
+    host.tell(link, 1, SlotMessage::Open { commit: Lsn(0), is_learner: false, above: Lsn(0) });
+    let far = Lsn::new(2, 1);
+    let commit = |commit| SlotMessage::Commit {
+        commit,
+        floor: Lsn(0),
+        request_floor: Lsn(0),
+        has_reads: true,
+    };
+    host.actions.clear();
+    host.tell(link, 1, commit(Lsn::new(1, 0)));
+    assert!(!host.actions.contains(&Action::Close(link)));
+    host.tell(link, 1, commit(far));
+    assert!(host.actions.contains(&Action::Close(link)));
+    assert_eq!(host.storage.commit_point(slot(0)), Lsn::new(1, 0));
+    host.tell(link, 1, commit(Lsn::new(1, 1)));
+    assert_eq!(host.storage.commit_point(slot(0)), Lsn::new(1, 0), "the session is over");
+}
