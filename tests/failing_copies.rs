@@ -76,3 +76,28 @@ fn a_copy_whose_sync_fails_is_taken_out_and_nothing_is_lost_r3() {
     crowd.judge(&cluster);
     assert_equal(&mut cluster);
 }
+
+#[test]
+fn a_copy_whose_disk_fails_in_the_background_says_so_and_is_made_anew_r3() {
+    if !has_command("strace") {
+        return skip("making a sync fail needs strace");
+    }
+    let failing = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"];
+    let failing = [&failing[..], &["--inject=fdatasync:error=EIO:when=300+"]].concat();
+    let flags = ["--sync", "interval=10"];
+    let launch = Launch::new(&[]).wrapped_by(&failing);
+    let mut cluster = Setup::of(3).with_servers(&flags).with_launch(2, launch).start();
+    let mut crowd = Crowd::new(PATIENCE);
+    crowd.run(&mut cluster, |cluster, progress| {
+        eventually("the disk failed", || cluster.status().servers.iter().any(|s| s.has_failed));
+        progress.wait_for(300);
+    });
+    crowd.assert_all_done();
+    cluster.servers[2].kill();
+    let launch = cluster.launch();
+    cluster.servers[2].start_again_as(launch);
+    cluster.wait_until_level();
+    assert!(cluster.servers[2].log().contains("the copies of this server are made anew"));
+    crowd.judge(&cluster);
+    assert_equal(&mut cluster);
+}

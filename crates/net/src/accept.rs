@@ -132,7 +132,8 @@ pub(crate) fn run<S: Service>(
 ) {
     let remote = connection.peer.remote;
     log::debug!("{remote}: connected");
-    let outcome = catch_unwind(AssertUnwindSafe(|| live(connection, &*service, registered.as_ref())));
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| live(connection, &*service, registered.as_ref())));
     if outcome.is_err() {
         count(&connection.counters.panicked);
         log::error!("{remote}: closing the connection after a panic in its thread");

@@ -89,6 +89,7 @@ pub(crate) struct Node {
     /// Of the lines between servers: as long as any server's clients may make them.
     limits: Limits,
     welcome: cluster::lines::Welcome,
+    kept: Arc<Mutex<Kept>>,
     /// An empty ring of the cluster's shape, which knows the slots of keys.
     shape: Ring,
     ecs_address: SocketAddr,
@@ -133,6 +134,10 @@ impl Node {
     fn carry_out(self: &Arc<Self>, effects: Effects) {
         let mut next = Some(effects);
         while let Some(mut effects) = next.take() {
+            if effects.failure.is_some() {
+                // Before anybody hears of it, and may do without this server.
+                self.owe();
+            }
             let mut backlog_len = 0;
             for sender in effects.senders.drain(..) {
                 sender.flush();
@@ -161,6 +166,14 @@ impl Node {
             if !effects.reads.is_empty() {
                 next = Some(self.read(&effects.reads));
             }
+        }
+    }
+
+    /// Notes that the disk failed: without syncs, what was acknowledged before may be lost with the next power cut,
+    /// whatever this process still sees of it.
+    fn owe(&self) {
+        if let Err(error) = threads::lock(&self.kept).fail() {
+            log::warn!("{error}");
         }
     }
 

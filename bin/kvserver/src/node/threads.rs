@@ -118,7 +118,8 @@ impl Start {
             is_complete,
             is_standby: self.is_standby,
         };
-        let map: Map = kept.map().clone();
+        let (map, welcome): (Map, _) = (kept.map().clone(), kept.welcome());
+        let kept = Arc::new(Mutex::new(kept));
         log::info!("server {id} at {}, map {}", self.address, map.version());
         let storage = NodeStorage::new(self.store.clone(), map.slot_count());
         let machine = Server::new(self.config, identity, map, &storage);
@@ -135,8 +136,9 @@ impl Start {
                 key_len_max: bitcask::Config::KEY_LEN_CEILING,
                 value_len_max: bitcask::Config::VALUE_LEN_CEILING,
             },
-            shape: hashring::Ring::new(kept.welcome().slot_count),
-            welcome: kept.welcome(),
+            shape: hashring::Ring::new(welcome.slot_count),
+            welcome,
+            kept: Arc::clone(&kept),
             ecs_address: self.ecs_address,
             is_dialing_ecs: AtomicBool::new(false),
             unwelcomed: Mutex::default(),
@@ -154,12 +156,11 @@ impl Start {
 impl Threads {
     fn start(
         node: &Arc<Node>,
-        kept: Kept,
+        kept: Arc<Mutex<Kept>>,
         deltas: Receiver<Delta>,
         tickets: Receiver<PageTicket>,
     ) -> Result<Self, KeptError> {
         let (stop, stopped) = bounded(0);
-        let kept = Arc::new(Mutex::new(kept));
         let mut threads = Vec::new();
         let mut spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name(name.into()).stack_size(STACK_LEN);
@@ -209,7 +210,7 @@ impl Ended {
     }
 }
 
-fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
+pub(super) fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -226,11 +227,8 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
         let (mut is_away, mut is_registered) = (false, false);
         let has_failed = node.store.poison_cause().is_some();
         if has_failed && !was_failed {
-            // Found by a sync or a merge in the background: what was acknowledged before it may be lost with the next
-            // power cut, whatever this process still sees of it.
-            if let Err(error) = lock(kept).fail() {
-                log::warn!("{error}");
-            }
+            // Found by a sync or a merge in the background.
+            node.owe();
         }
         node.run(|core| {
             if has_failed && !was_failed {
