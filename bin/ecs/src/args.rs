@@ -8,7 +8,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand};
+use cluster::coordinator::elastic::{Elastic, Limits, Mode};
 use cluster::lines::REPLICA_COUNT_MAX;
 use log::LevelFilter;
 
@@ -94,6 +96,29 @@ pub struct Serve {
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = parse_millis)]
     pub grace_ms: Duration,
 
+    /// What happens when servers grow too full or too empty, or unevenly so: nothing (off), it is said what would be done
+    /// (suggest), or servers on standby join, others go back to standby, and shares are levelled (on)
+    #[arg(long, value_name = "MODE", default_value = "suggest", value_parser = parse_mode)]
+    pub elastic: Mode,
+
+    /// Stored bytes of the fullest server above which one more joins [default: none: the number of servers stays]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub scale_up_bytes: Option<u64>,
+
+    /// The emptiest server goes back to standby when no other would store more than this many bytes without it; at most
+    /// 80 % of --scale-up-bytes [default: half of --scale-up-bytes]
+    #[arg(long, value_name = "BYTES", requires = "scale_up_bytes", value_parser = parse_bytes)]
+    pub scale_down_bytes: Option<u64>,
+
+    /// Seconds that the ring stays as it is after each change of it and after the start, before it changes by itself
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
+    pub cool_down_s: Duration,
+
+    /// Bytes that each server sends in a second to those that get copies, at most: what the servers were given as their
+    /// --move-rate, to tell how long a move will take
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = parse_bytes)]
+    pub move_rate: u64,
+
     /// File whose first line is the secret that servers and ECS share, 1 to 256 bytes
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -129,7 +154,31 @@ impl Args {
     /// # Errors
     /// What the parser has to say, which may be the help asked for; it knows its stream and exit code.
     pub fn parse_from_argv(argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(argv.into_iter().map(long_form))
+        let args = Self::try_parse_from(argv.into_iter().map(long_form))?;
+        match args.serve.elastic() {
+            Ok(_) => Ok(args),
+            Err(why) => Err(Self::command().error(ErrorKind::ValueValidation, why)),
+        }
+    }
+}
+
+impl Serve {
+    /// Returns the settings of growing and shrinking.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn elastic(&self) -> Result<Elastic, &'static str> {
+        let limits = match self.scale_up_bytes {
+            None => None,
+            Some(up) => {
+                let limits = Limits::new(up, self.scale_down_bytes.unwrap_or(up / 2));
+                Some(limits.ok_or(
+                    "--scale-down-bytes must be at most 80 % of --scale-up-bytes: what joins in the morning would leave at night",
+                )?)
+            }
+        };
+        let (mode, cool_down, move_rate) = (self.elastic, self.cool_down_s, self.move_rate);
+        Ok(Elastic { mode, limits, cool_down, move_rate })
     }
 }
 
@@ -174,10 +223,36 @@ fn parse_slots(text: &str) -> Result<u16, String> {
 /// Longest time, in milliseconds: a week; longer ones are never meant.
 const MILLIS_MAX: u64 = 7 * 24 * 3600 * 1000;
 
+/// Longest time, in seconds: a week.
+const SECONDS_MAX: u64 = MILLIS_MAX / 1000;
+
 fn parse_millis(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(millis @ 1..=MILLIS_MAX) => Ok(Duration::from_millis(millis)),
         _ => Err("expected a number of milliseconds from 1, at most a week".into()),
+    }
+}
+
+fn parse_mode(text: &str) -> Result<Mode, &'static str> {
+    match text {
+        "off" => Ok(Mode::Off),
+        "suggest" => Ok(Mode::Suggest),
+        "on" => Ok(Mode::On),
+        _ => Err("expected off, suggest or on"),
+    }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(bytes @ 1..) => Ok(bytes),
+        _ => Err("expected a number of bytes from 1".into()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=SECONDS_MAX) => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected a number of seconds from 1, at most a week".into()),
     }
 }
 
@@ -218,6 +293,7 @@ mod tests {
         assert_eq!((args.grace_ms, args.rejoin_grace_ms), (machine.grace, machine.rejoin_grace));
         assert_eq!(REPLICAS, machine.replica_count);
         assert_eq!((args.replicas, args.slots), (None, None));
+        assert_eq!(args.elastic(), Ok(machine.elastic));
     }
 
     #[test]
@@ -232,6 +308,16 @@ mod tests {
             ("--grace-ms 1", "--grace-ms 0"),
             ("--rejoin-grace-ms 604800000", "--rejoin-grace-ms 604800001"),
             ("--max-connections 1", "--max-connections 0"),
+            ("--elastic on", "--elastic yes"),
+            ("--cool-down-s 1", "--cool-down-s 0"),
+            ("--cool-down-s 604800", "--cool-down-s 604801"),
+            ("--scale-up-bytes 2", "--scale-up-bytes 1"),
+            (
+                "--scale-up-bytes 10 --scale-down-bytes 8",
+                "--scale-up-bytes 10 --scale-down-bytes 9",
+            ),
+            ("--scale-up-bytes 10 --scale-down-bytes 1", "--scale-down-bytes 8"),
+            ("--move-rate 1", "--move-rate 0"),
             ("-ll OFF", "-ll LOUD"),
             ("-p 65535", "-p 65536"),
             ("rebuild --from a:1,b:2 --dir x", "rebuild --dir x"),

@@ -61,6 +61,7 @@ struct Core {
 #[derive(Debug)]
 enum Work {
     Log(cluster::coordinator::Entry),
+    Note(String),
     Send(net::Sender, FromEcs),
     Close(net::Sender),
     Reply(net::Ticket, Vec<u8>),
@@ -238,6 +239,7 @@ impl Core {
                 Action::Send(connection, message) => {
                     self.connections.get(&connection).map(|to| Work::Send(to.clone(), message))
                 }
+                Action::Note(note) => Some(Work::Note(note)),
                 Action::Close(connection) => self.connections.remove(&connection).map(Work::Close),
                 Action::Answer(_, given) => {
                     answer = Some(given);
@@ -277,7 +279,7 @@ fn carry_out(
         .iter()
         .filter_map(|work| match work {
             Work::Log(entry) => Some(entry),
-            Work::Send(..) | Work::Close(_) | Work::Reply(..) => None,
+            Work::Note(_) | Work::Send(..) | Work::Close(_) | Work::Reply(..) => None,
         })
         .collect();
     if !entries.is_empty() {
@@ -285,6 +287,7 @@ fn carry_out(
     }
     for work in batch {
         match work {
+            Work::Note(note) => log::info!("{note}"),
             Work::Log(entry) => log::info!("map {}: {}", entry.delta.to, entry.why),
             Work::Send(to, FromEcs::Push(delta)) => {
                 to.queue(|out| out.extend_from_slice(pushes.line(delta)));

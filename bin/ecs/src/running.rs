@@ -121,6 +121,8 @@ fn keep(folder: &Folder, args: &Serve) -> Result<Kept, Error> {
         rejoin_grace: args.rejoin_grace_ms,
         slot_count: args.slots.unwrap_or(hashring::SLOT_COUNT),
         replica_count: args.replicas.unwrap_or(REPLICAS),
+        // The command line was checked.
+        elastic: args.elastic().unwrap_or_default(),
         ..Settings::default()
     };
     if !folder.is_founded() {

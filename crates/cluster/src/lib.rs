@@ -48,7 +48,7 @@ pub use event::{
 pub use map::{Delta, DeltaError, Map, Server as ServerInfo, Slot, Standing};
 pub use message::{Beacon, Change, FromEcs, Message, RequestEntry, SlotMessage, State, ToEcs};
 #[cfg(feature = "mutants")]
-pub use mutants::{GOSSIP_MUTANTS, MUTANTS, Planted};
+pub use mutants::{ELASTIC_MUTANTS, GOSSIP_MUTANTS, MUTANTS, Planted};
 pub use server::{Identity, Peek, Role, Server};
 pub use storage::{Entry, Page, PendingInfo, Position, Refused, Storage};
 pub use types::{

@@ -101,6 +101,20 @@ mod planted {
         ("a newer map kept to oneself", "a map change is told at once"),
     ];
 
+    /// Every defect of growing and shrinking that can be planted, with what it breaks. Tables and simulated days find them.
+    pub const ELASTIC_MUTANTS: &[(&str, &str)] = &[
+        ("decides while servers are unseen", "who is silent comes back or goes"),
+        ("decides while copies are made", "one thing at a time"),
+        ("decides by loads that are not known", "an unknown load is not an empty one"),
+        ("a full disk weighs nothing", "who takes no more puts is the fullest"),
+        ("copies not counted", "each slot is stored several times"),
+        ("drains below the copies", "each slot has its copies"),
+        ("chases a slot that alone is too much", "moves are worth their bytes"),
+        ("no cool-down", "one thing at a time"),
+        ("no cool-down after a start", "what was decided before is not known"),
+        ("drains at the first dip", "a night is not a decline"),
+    ];
+
     thread_local! {
         static PLANTED: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -110,7 +124,7 @@ mod planted {
     pub struct Planted(());
 
     impl Planted {
-        /// Plants one of [`MUTANTS`] or [`GOSSIP_MUTANTS`].
+        /// Plants one of [`MUTANTS`], [`GOSSIP_MUTANTS`] or [`ELASTIC_MUTANTS`].
         ///
         /// # Panics
         /// When there is no such defect.
@@ -129,7 +143,7 @@ mod planted {
     }
 
     fn is_known(name: &str) -> bool {
-        MUTANTS.iter().chain(GOSSIP_MUTANTS).any(|(known, _)| *known == name)
+        MUTANTS.iter().chain(GOSSIP_MUTANTS).chain(ELASTIC_MUTANTS).any(|(known, _)| *known == name)
     }
 
     #[allow(dead_code, reason = "a crate without a planted defect is complete")]
@@ -143,4 +157,4 @@ mod planted {
 #[allow(unused_imports, reason = "a crate without a planted defect is complete")]
 pub(crate) use planted::is_planted;
 #[cfg(feature = "mutants")]
-pub use planted::{GOSSIP_MUTANTS, MUTANTS, Planted};
+pub use planted::{ELASTIC_MUTANTS, GOSSIP_MUTANTS, MUTANTS, Planted};

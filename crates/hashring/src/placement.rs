@@ -74,7 +74,7 @@ mod leave;
 mod rebalance;
 mod score;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Ring, ServerId, SlotId};
 use board::{Board, Span};
@@ -156,6 +156,23 @@ pub fn rebalance(ring: &Ring, loads: &[u64], settings: Settings) -> Ring {
     let mut board = board(ring, &servers, loads);
     rebalance::rebalance(&mut board, settings.tokens);
     board.ring(ring)
+}
+
+/// Returns what each server on the ring owns, as placement weighs it: its slots' bytes, and a little for each slot, so that
+/// empty ones count.
+///
+/// # Panics
+///
+/// If there is not one load for each slot of the ring.
+#[must_use]
+pub fn shares(ring: &Ring, loads: &[u64]) -> BTreeMap<ServerId, u64> {
+    let servers = ring.servers();
+    if servers.is_empty() {
+        return BTreeMap::new();
+    }
+    let board = board(ring, &servers, loads);
+    let own = |seat| u64::try_from(board.hand(seat).own).unwrap_or_default();
+    servers.iter().copied().zip(board.seats().map(own)).collect()
 }
 
 /// Returns the board for `servers`: the slots of a server that is not among them are with their successors.

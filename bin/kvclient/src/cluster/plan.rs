@@ -1,6 +1,7 @@
 //! A plan, for a person: shares before and after, and who would copy what from whom.
 
-use cluster::coordinator::{Plan, Status};
+use cluster::coordinator::elastic::Mode;
+use cluster::coordinator::{Decided, Next, Plan, Status};
 
 use super::plain;
 use super::table::{Names, Side, bytes, count, percent, table, things};
@@ -38,7 +39,42 @@ pub(super) fn lines(plan: &Plan, status: &Status) -> Vec<String> {
             lines.push(format!("{} would become primary of {slots} it holds", names.of(moved.to)));
         }
     }
+    if let Some(next) = &plan.next {
+        lines.push(String::new());
+        lines.extend(next_lines(next));
+    }
     lines
+}
+
+/// Returns what would be decided next, in two lines at most.
+pub(super) fn next_lines(next: &Next) -> Vec<String> {
+    let mode = match next.mode {
+        Mode::Off => "off",
+        Mode::Suggest => "suggest",
+        Mode::On => "on",
+    };
+    let what = if next.step == "none" { "nothing to do" } else { "next" };
+    let mut lines = vec![format!("elastic ({mode}), {what}: {}", plain(&next.why))];
+    if let Some(in_ms) = next.in_ms {
+        let copies = if next.slots == 1 { "copy" } else { "copies" };
+        let will = match next.mode {
+            Mode::On if next.step != "start" => "is decided",
+            Mode::Off | Mode::Suggest | Mode::On => "is right",
+        };
+        lines.push(format!(
+            "  {will} in {} s, if it stays so; {} {copies} of slots, {}, about {} s at the move rate",
+            in_ms.div_ceil(1000),
+            count(next.slots),
+            bytes(next.bytes),
+            next.transfer_ms.div_ceil(1000)
+        ));
+    }
+    lines
+}
+
+/// Returns what was decided last, in a line.
+pub(super) fn decided_line(decided: &Decided) -> String {
+    format!("elastic, {} s ago: {}", decided.ago_ms / 1000, plain(&decided.why))
 }
 
 fn shares(plan: &Plan, status: &Status, names: &Names) -> Vec<String> {

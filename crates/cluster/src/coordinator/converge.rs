@@ -75,12 +75,12 @@ impl Coordinator {
     }
 
     pub(super) fn is_half_seen(&self, now: Time) -> bool {
-        // One that leaves is a witness like those on the ring for as long as it holds a slot.
+        // One that leaves, or goes back to standby, is a witness like those on the ring for as long as it holds a slot.
         let holds = |id| self.map.slots().any(|(_, slot)| slot.is_holder(id));
         let servers = self.map.servers().iter().filter(|(id, server)| match server.standing {
             Standing::Serving => true,
-            Standing::Leaving => holds(**id),
-            Standing::Standby | Standing::Away => false,
+            Standing::Leaving | Standing::Standby => holds(**id),
+            Standing::Away => false,
         });
         let (mut count, mut seen_count) = (0, 0);
         for (id, _) in servers {

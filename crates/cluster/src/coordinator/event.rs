@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::elastic::Elastic;
 use crate::map::Delta;
 use crate::message::{FromEcs, ToEcs};
 use crate::types::ServerId;
@@ -35,6 +36,8 @@ pub struct Settings {
     /// How many servers are told of a change besides whoever asked for it; the others learn it from them, by gossip.
     /// `None`: every connected server is told.
     pub told_count_max: Option<usize>,
+    /// Growing and shrinking.
+    pub elastic: Elastic,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             learner_count_max: 64,
             learner_max: Duration::from_secs(30),
             told_count_max: None,
+            elastic: Elastic::default(),
         }
     }
 }
@@ -113,6 +117,8 @@ pub enum Action {
     Close(ConnectionId),
     /// Answer an operator.
     Answer(Ticket, Answer),
+    /// Tell operators something that is not a decision: in the host's log.
+    Note(String),
 }
 
 /// One decision, as a line of the log.

@@ -20,6 +20,8 @@
 //! | `command` | what operators ask for |
 //! | `converge`, `places` | learners; servers that stay away |
 //! | `moves` | what is still to be done |
+//! | `elastic` | whether the ring should grow, shrink or be levelled: a pure function |
+//! | `scale` | doing so, or saying so |
 //! | `draft`, `check`, `journal` | decisions: in the making, their rules, as lines |
 //! | `status` | what operators are shown |
 //! | `tell` | what is sent when all is decided |
@@ -35,6 +37,7 @@ mod check;
 mod command;
 mod converge;
 mod draft;
+pub mod elastic;
 mod error;
 mod event;
 mod journal;
@@ -45,6 +48,7 @@ mod places;
 mod placing;
 mod register;
 mod request;
+mod scale;
 mod status;
 mod tell;
 
@@ -53,6 +57,7 @@ use std::collections::BTreeMap;
 pub use error::Error;
 pub use event::{Action, Answer, Command, ConnectionId, Entry, Event, Settings, Ticket};
 pub use moves::Moves;
+pub use scale::{Decided, Next};
 pub use status::{
     Move, Plan, ServerStatus, Share, SlotsStatus, Source, Status, WholeMap, Wish, snapshot_of,
 };
@@ -66,6 +71,7 @@ use peers::Peers;
 use placing::Placing;
 use register::Registration;
 use request::Request;
+use scale::Scaling;
 use tell::{Due, Told};
 
 /// The ECS's machine.
@@ -82,6 +88,7 @@ pub struct Coordinator {
     /// Slots whose learners were given up.
     tries: BTreeMap<SlotId, Tries>,
     told: Told,
+    scaling: Scaling,
 }
 
 impl Coordinator {
@@ -123,6 +130,7 @@ impl Coordinator {
             named_at: BTreeMap::new(),
             tries: BTreeMap::new(),
             told,
+            scaling: Scaling::default(),
         }
     }
 
@@ -166,6 +174,9 @@ impl Coordinator {
         if is_tick || self.map.version() > version || matches!(due, Some(Due::Registered { .. })) {
             self.converge(now, actions);
         }
+        if is_tick {
+            self.scale(now, actions);
+        }
         self.answer(due, actions);
         self.push(actions);
     }
@@ -198,6 +209,9 @@ impl Coordinator {
         assert_eq!(check::broken_rule(&self.map, &entry.delta), None, "{}", entry.why);
         for (id, slot) in &entry.delta.slots {
             self.note_learner(now, *id, slot);
+        }
+        if entry.delta.ring.is_some() {
+            self.note_ring(now);
         }
         let taken = self.map.apply(&entry.delta);
         assert_eq!(taken, Ok(()), "a decision is made of the map it changes");

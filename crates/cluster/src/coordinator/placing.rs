@@ -13,21 +13,36 @@ use crate::types::{ServerId, SlotId};
 pub(super) struct Placing {
     token_count: usize,
     loads: Vec<u64>,
+    /// Slots whose load was told since the start, by index.
+    known: Vec<bool>,
 }
 
 impl Placing {
     pub(super) fn new(slot_count: u16, token_count: usize) -> Self {
-        Self { token_count, loads: vec![0; usize::from(slot_count)] }
+        let slot_count = usize::from(slot_count);
+        Self { token_count, loads: vec![0; slot_count], known: vec![false; slot_count] }
     }
 
     pub(super) fn set_load(&mut self, slot: SlotId, stored_len: u64) {
         if let Some(load) = self.loads.get_mut(usize::from(slot.index())) {
             *load = stored_len;
         }
+        if let Some(is_known) = self.known.get_mut(usize::from(slot.index())) {
+            *is_known = true;
+        }
     }
 
     pub(super) fn loads(&self) -> &[u64] {
         &self.loads
+    }
+
+    /// Returns how many slots' loads were not told yet.
+    pub(super) fn unknown_count(&self) -> usize {
+        self.known.iter().filter(|is_known| !**is_known).count()
+    }
+
+    pub(super) fn token_count(&self) -> usize {
+        self.token_count
     }
 
     pub(super) fn join(&self, ring: &Ring, server: ServerId) -> Ring {

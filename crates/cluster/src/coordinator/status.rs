@@ -19,6 +19,7 @@ use std::time::Duration;
 use hashring::Ring;
 use serde::{Deserialize, Serialize};
 
+use super::scale::{Decided, Next};
 use super::{Coordinator, journal};
 use crate::map::{Delta, Map, Standing};
 use crate::types::{Incarnation, ServerId, Time, Version};
@@ -45,6 +46,12 @@ pub struct Status {
     pub is_stopped: bool,
     /// What an operator should know or do, in sentences; empty when all is well.
     pub hints: Vec<String>,
+    /// What would be decided next by itself; nothing if that is off.
+    #[serde(default)]
+    pub next: Option<Next>,
+    /// What was decided last by itself, since the ECS's start.
+    #[serde(default)]
+    pub decided: Option<Decided>,
 }
 
 /// How a server stands.
@@ -152,6 +159,9 @@ pub struct Plan {
     pub bytes: u64,
     /// Slots that each server would own.
     pub shares: Vec<Share>,
+    /// What would be decided next by itself; nothing if that is off, or another wish was asked for.
+    #[serde(default)]
+    pub next: Option<Next>,
 }
 
 /// A server's share before and after a plan.
@@ -212,6 +222,8 @@ impl Coordinator {
             slots,
             moves: self.copies(self.map.ring()),
             is_stopped,
+            next: self.next(now),
+            decided: self.decided(now),
         }
     }
 
@@ -236,6 +248,7 @@ impl Coordinator {
             bytes: moves.iter().map(|copies| copies.bytes_to_do).sum(),
             shares: shares.filter(|share| share.before + share.after > 0).collect(),
             moves,
+            next: if wish == Wish::Nothing { self.next(now) } else { None },
         }
     }
 
@@ -344,7 +357,7 @@ impl Coordinator {
     }
 
     /// Returns the copies that lack on the way from the members as they are to those that `ring` gives.
-    fn copies(&self, ring: &Ring) -> Vec<Move> {
+    pub(super) fn copies(&self, ring: &Ring) -> Vec<Move> {
         let mut moves: BTreeMap<ServerId, Copies> = BTreeMap::new();
         for ((id, slot), load) in self.map.slots().zip(self.placing.loads()) {
             let ideal = ring.ideal(id, self.map.replica_count());
@@ -387,6 +400,14 @@ impl Coordinator {
             ));
         }
         hints.extend(servers.iter().filter_map(|server| self.hint_of(server)));
+        if let Some(hot) = self.hot_slot() {
+            hints.push(format!(
+                "slot {} alone stores {} bytes, more than a mean share of {}: no move of slots levels that",
+                hot.slot.index(),
+                hot.bytes,
+                hot.mean_bytes
+            ));
+        }
         let ring_count = self.map.ring().servers().len();
         if (1..self.map.replica_count()).contains(&ring_count) {
             let replica_count = self.map.replica_count();
@@ -430,7 +451,7 @@ impl Coordinator {
             Standing::Away if !server.is_seen => {
                 Some(format!("{id} ({address}) is away; it joins again when it is started"))
             }
-            Standing::Standby if server.is_seen => {
+            Standing::Standby if server.is_seen && !self.grows_by_itself() => {
                 Some(format!("{id} ({address}) waits on standby for `join`"))
             }
             Standing::Serving | Standing::Away | Standing::Standby | Standing::Leaving => None,
@@ -483,6 +504,6 @@ fn owned(ring: &Ring) -> BTreeMap<ServerId, usize> {
     counts
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

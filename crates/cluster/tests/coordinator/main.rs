@@ -14,10 +14,13 @@
 
 mod commands;
 mod convergence;
+mod days;
+mod elastic;
 mod golden;
 mod journal;
 mod play;
 mod random;
 mod registration;
 mod requests;
+mod scaling;
 mod status;

@@ -35,6 +35,7 @@ pub struct Play {
     pub maps: Vec<Map>,
     pub actors: BTreeMap<ServerId, Actor>,
     pub answers: Vec<Answer>,
+    pub notes: Vec<String>,
     pub closed: Vec<ConnectionId>,
     /// How many messages each step of the coordinator sent.
     pub sent_count: usize,
@@ -92,6 +93,7 @@ impl Play {
             log: Vec::new(),
             actors: BTreeMap::new(),
             answers: Vec::new(),
+            notes: Vec::new(),
             closed: Vec::new(),
             sent_count: 0,
             inboxes: BTreeMap::new(),
@@ -154,6 +156,7 @@ impl Play {
                 Action::Send(connection, message) => self.check_send(connection, message),
                 Action::Close(connection) => self.close(connection),
                 Action::Answer(_, answer) => self.answers.push(answer),
+                Action::Note(note) => self.notes.push(note),
             }
         }
         assert_eq!(self.maps.last(), Some(self.machine.map()), "all that is in force is logged");
@@ -242,6 +245,23 @@ impl Play {
             map: map.unwrap_or_else(|| Map::new(slot_count, replica_count)),
             is_superseded: false,
             answered: Number(0),
+        }
+    }
+
+    /// Has every primary tell how many bytes each of its slots stores.
+    pub fn tell_loads(&mut self, bytes: impl Fn(SlotId) -> u64) {
+        for server in self.actors.keys().copied().collect::<Vec<_>>() {
+            let Some(connection) = self.actor(server).connection else { continue };
+            let told = self.request(server, Vec::new());
+            let ToEcs::Request { server, incarnation, number, version, changes, .. } = told else {
+                continue;
+            };
+            let map = self.map();
+            let led = map.slots().filter(|(_, slot)| slot.primary_id() == Some(server));
+            let loads = led.map(|(id, _)| (id, bytes(id))).collect();
+            let told = ToEcs::Request { server, incarnation, number, version, changes, loads };
+            self.step(Event::Received(connection, told));
+            self.deliver_all();
         }
     }
 

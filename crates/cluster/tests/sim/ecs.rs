@@ -170,6 +170,7 @@ impl World {
             Action::Close(ConnectionId(id)) => {
                 self.net.close(id as usize, 1, self.now, &mut self.queue);
             }
+            Action::Note(note) => tell!(self, "ecs notes  {note}"),
             Action::Answer(_, answer) => {
                 tell!(self, "ecs → operator  {answer:?}");
                 debug_assert!(matches!(
