@@ -27,7 +27,7 @@ use crate::wire;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
-    /// Registered, on no ring, waiting to be asked.
+    /// On no ring, waiting to be asked. One that was drained holds slots still that others must take first.
     Standby,
     /// On the ring.
     Serving,

@@ -44,6 +44,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Storage::Model, global = true)]
     pub storage: Storage,
 
+    /// Have the coordinator grow and shrink the ring by itself, with loads that rise and fall
+    #[arg(long = "elastic", global = true)]
+    pub is_elastic: bool,
+
     /// Threads, each with a run of its own; 0: one a processor
     #[arg(long, value_name = "N", default_value_t = 0, global = true)]
     pub threads: usize,

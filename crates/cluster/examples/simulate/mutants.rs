@@ -59,14 +59,14 @@ fn find(name: &'static str, rule: &'static str, args: &Args, seeds_max: u64) -> 
     let (found, real) = timed(|| {
         let _planted = Planted::new(name);
         (first..first + seeds_max).find_map(|seed| {
-            let violation = run::run(&plan(seed, args.storage)).violation?;
+            let violation = run::run(&plan(seed, args)).violation?;
             Some((seed, violation.what))
         })
     });
     let (tried_count, end) = match found {
         None => (seeds_max, End::Missed),
         Some((seed, what)) => {
-            let is_void = run::run(&plan(seed, args.storage)).violation.is_some();
+            let is_void = run::run(&plan(seed, args)).violation.is_some();
             let end = if is_void { End::Void(seed, what) } else { End::Caught(seed, what) };
             (seed - first + 1, end)
         }

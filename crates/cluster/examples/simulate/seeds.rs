@@ -57,13 +57,14 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, begun_at.elapsed())
 }
 
-/// Returns the plan of a seed on a storage.
-pub fn plan(seed: u64, storage: Storage) -> Plan {
-    let storage = match storage {
+/// Returns the plan of a seed, as it is asked for.
+pub fn plan(seed: u64, args: &Args) -> Plan {
+    let storage = match args.storage {
         Storage::Model => Under::Model,
         Storage::Bitcask => Under::Engine,
     };
-    Plan { storage, ..Plan::new(seed) }
+    let plan = if args.is_elastic { Plan::elastic(seed) } else { Plan::new(seed) };
+    Plan { storage, ..plan }
 }
 
 /// Returns the name as the crate knows it.
@@ -98,7 +99,7 @@ fn seeds(args: &Args) -> Result<Vec<u64>, String> {
 fn live(seed: u64, args: &Args, mutant: Option<&'static str>) -> Report {
     let _planted = mutant.map(Planted::new);
     let is_traced = args.is_traced || args.history.is_some();
-    run::run_told(&Plan { is_traced, ..plan(seed, args.storage) })
+    run::run_told(&Plan { is_traced, ..plan(seed, args) })
 }
 
 /// Returns a bar that shows itself on a terminal only.
@@ -180,6 +181,10 @@ impl Sum {
             ("… completed during faults", format!("{:.2} %", share(done, begun))),
             ("… outcome unknown", format!("{:.2} %", share(all.info, begun))),
             ("changes of members a run", format!("{:.1}", all.changes as f64 / runs)),
+            (
+                "decisions to grow, shrink or level a run",
+                format!("{:.1}", all.elastic as f64 / runs),
+            ),
             ("healed after the faults in", format!("{:.2} s", all.healed_in as f64 / 1e9 / runs)),
             ("slots that lost their last copy", all.excused.to_string()),
             ("violations", self.violations.to_string()),

@@ -31,7 +31,7 @@ use super::draft::Draft;
 use super::event::{Action, Entry};
 use super::members::{self, Life};
 use super::places::Places;
-use crate::map::{Slot, Standing};
+use crate::map::{Server, Slot, Standing};
 use crate::types::{ServerId, SlotId, Time};
 
 /// The first wait of a slot that was given up twice, as a part of `learner_max`; it doubles each time.
@@ -126,10 +126,11 @@ impl Coordinator {
         draft.finish("away for longer than the rejoin grace")
     }
 
-    /// Returns the servers that are leaving, hold slots, and are seen.
+    /// Returns the servers that are leaving, or on their way back to standby, hold slots, and are seen.
     fn leaving_holders(&self, now: Time) -> Vec<ServerId> {
         let holds = |id| self.map.slots().any(|(_, slot)| slot.is_holder(id));
-        let leaving = self.map.servers().iter().filter(|(_, s)| s.standing == Standing::Leaving);
+        let is_leaving = |s: &Server| matches!(s.standing, Standing::Leaving | Standing::Standby);
+        let leaving = self.map.servers().iter().filter(|(_, s)| is_leaving(s));
         let ids = leaving.map(|(id, _)| *id);
         ids.filter(|id| self.is_seen(now, *id) && holds(*id)).collect()
     }

@@ -28,8 +28,6 @@ pub(super) struct Peer {
     latest: (Incarnation, Number),
     /// The life in which it reported that its disk failed.
     pub(super) failed: Option<Incarnation>,
-    /// Whether its disk is full, as it said last.
-    pub(super) is_full: bool,
     /// How often in a row it was given up as a learner because it took too long.
     pub(super) strikes: u32,
 }

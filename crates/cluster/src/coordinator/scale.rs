@@ -5,6 +5,8 @@
 //! `suggest`. A server that is drained goes back to standby: its process stays, and it can be asked onto the ring again.
 //!
 //! Nothing of this is logged but the decisions. After a start everything is looked at anew, and a whole cool-down passes.
+//!
+//! Left out: a disk that is full. Servers tell that to each other and not to the coordinator, so what is judged here has no full ones.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -152,7 +154,7 @@ impl Coordinator {
         let seated = self.map.ring().servers().into_iter().map(|id| Seated {
             id,
             is_seen: self.is_seen(now, id),
-            is_full: self.peers.get(id).is_some_and(|peer| peer.is_full),
+            is_full: false,
         });
         let is_fit = |id: ServerId, standing| {
             standing == Standing::Standby && self.is_seen(now, id) && !self.has_failed(id)

@@ -6,7 +6,7 @@
 use cluster::coordinator::{
     Action, Answer, Command, ConnectionId, Coordinator, Entry, Event, Settings, Ticket,
 };
-use cluster::{Map, Time};
+use cluster::{Map, Time, ToEcs};
 use fastrand::Rng;
 
 use crate::network::Parcel;
@@ -124,8 +124,25 @@ impl World {
         }
     }
 
+    /// Has a request tell of the tide, where there is one.
+    fn flooded(&self, event: Event) -> Event {
+        match event {
+            Event::Received(
+                connection,
+                ToEcs::Request { server, incarnation, number, version, changes, .. },
+            ) if self.plan.tide.is_some() => {
+                let all = self.ecs.map.slots();
+                let loads = all.map(|(id, _)| (id, self.plan.load(id.index(), self.now))).collect();
+                let told = ToEcs::Request { server, incarnation, number, version, changes, loads };
+                Event::Received(connection, told)
+            }
+            other => other,
+        }
+    }
+
     /// Steps the coordinator and carries out what it says.
     pub fn step_ecs(&mut self, event: Event) {
+        let event = self.flooded(event);
         let now = self.ecs.local(self.now);
         let mut actions = std::mem::take(&mut self.ecs.actions);
         let Some(machine) = self.ecs.machine.as_mut() else { return };
@@ -184,6 +201,7 @@ impl World {
     /// An entry is durable.
     fn log(&mut self, entry: Entry) {
         tell!(self, "ecs logs  {}: {}", entry.why, crate::words::delta(&entry.delta));
+        self.tally.elastic += u64::from(entry.why.starts_with("elastic"));
         self.strike_at_change(&entry);
         self.ambush(&entry);
         self.check_decision(&entry);

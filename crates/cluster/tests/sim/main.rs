@@ -51,6 +51,8 @@ use report::Report;
 
 /// Seeds that the ordinary test run lives through.
 const SEED_COUNT: u64 = 50;
+/// Seeds that it lives through with a coordinator that grows and shrinks the ring by itself.
+const ELASTIC_SEED_COUNT: u64 = 30;
 /// Seeds that it lives through with the engine under the servers.
 const ENGINE_SEED_COUNT: u64 = 5;
 
@@ -70,6 +72,17 @@ fn clusters_keep_their_promises_through_drawn_faults() {
     for seed in 1..=SEED_COUNT {
         assert_whole(&run::run_told(&Plan::new(seed)));
     }
+}
+
+#[test]
+fn clusters_that_grow_and_shrink_by_themselves_keep_their_promises() {
+    let mut decided_count = 0;
+    for seed in 1..=ELASTIC_SEED_COUNT {
+        let report = run::run_told(&Plan::elastic(seed));
+        assert_whole(&report);
+        decided_count += report.elastic;
+    }
+    assert!(decided_count >= ELASTIC_SEED_COUNT, "{decided_count} decisions");
 }
 
 #[test]

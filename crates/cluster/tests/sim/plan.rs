@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cluster::Config;
 use cluster::coordinator::Settings;
+use cluster::coordinator::elastic::{Elastic, Limits, Mode};
 use fastrand::Rng;
 
 use crate::queue::{MS, Nanos, SECOND};
@@ -126,6 +127,8 @@ pub struct Plan {
     pub config: Config,
     /// The coordinator's settings.
     pub settings: Settings,
+    /// How long a tide of loads takes from ebb to ebb, where the coordinator grows and shrinks by itself.
+    pub tide: Option<Nanos>,
     /// Whether the story is told in full.
     pub is_traced: bool,
     /// How often everything is looked at, in steps; 0: never.
@@ -136,6 +139,8 @@ pub struct Plan {
 pub const FAULTS_FROM: Nanos = 2 * SECOND;
 /// Most slots of a run.
 const SLOT_COUNT_MAX: u16 = 64;
+/// Bytes of one copy of all slots at flood.
+const TIDE_MAX: u64 = 1 << 30;
 /// How long the cluster may take to be whole again after the faults.
 const HEAL_MAX: Nanos = 60 * SECOND;
 
@@ -191,9 +196,37 @@ impl Plan {
                 learner_max: Duration::from_secs(rng.u64(2..=30).max(if is_slow { 60 } else { 0 })),
                 ..Settings::default()
             },
+            tide: None,
             is_traced: false,
             look_every: 64,
         }
+    }
+
+    /// Returns the plan of a seed in which the coordinator grows and shrinks by itself, with loads that rise and fall as no
+    /// client could make them. All that the seed draws otherwise is the same.
+    pub fn elastic(seed: u64) -> Self {
+        let plan = Self::new(seed);
+        let mut rng = plan.rng(6);
+        let cool_down = Duration::from_millis(rng.u64(200..=2_000));
+        let limits = Limits::new(TIDE_MAX / 4, TIDE_MAX / [8, 5][rng.usize(0..2)]);
+        let elastic = Elastic { mode: Mode::On, limits, cool_down, ..Elastic::default() };
+        Self {
+            standbys: rng.usize(1..=3).min(7 - plan.servers),
+            tide: Some(rng.u64(4..=20) * SECOND),
+            settings: Settings { elastic, ..plan.settings },
+            ..plan
+        }
+    }
+
+    /// Returns how much a slot is said to store: nothing at ebb, at flood more than all servers may hold.
+    pub fn load(&self, slot: u16, now: Nanos) -> u64 {
+        let Some(tide) = self.tide else { return 0 };
+        // Afterwards it stays as it was when the faults ended, so that the moves have an end.
+        let now = now.min(FAULTS_FROM + self.faulty_for);
+        let height = (now % tide).min(tide - now % tide) * 2;
+        let of_all = TIDE_MAX as u128 * u128::from(height) / u128::from(tide);
+        let uneven = 90 + u128::from(slot) * 7 % 21;
+        (of_all * uneven / 100 / u128::from(self.slots)) as u64
     }
 
     /// Returns a plan without faults: what is measured stands by itself.

@@ -43,6 +43,8 @@ pub struct Report {
     pub steps: u64,
     /// Changes of slots' epochs.
     pub changes: u64,
+    /// Decisions of the coordinator to grow, to shrink or to level the ring.
+    pub elastic: u64,
     /// Attempts of clients that were done.
     pub ok: u64,
     /// Attempts refused.
@@ -65,6 +67,7 @@ impl Report {
         self.healed_in += other.healed_in;
         self.steps += other.steps;
         self.changes += other.changes;
+        self.elastic += other.elastic;
         self.ok += other.ok;
         self.refused += other.refused;
         self.unknown += other.unknown;
