@@ -92,6 +92,7 @@ mod planted {
         ("alive of the same life ends a suspicion", "SWIM: only a refutation does"),
         ("a suspicion without an end", "SWIM: whoever stays silent is dead"),
         ("a suspicion as short as if all shared it", "Lifeguard: one accuser waits longer"),
+        ("no last word", "who would tell a death asks the suspect first"),
         ("own health ignored", "Lifeguard: an ill server waits longer"),
         ("own lateness held against others", "a server that stood still accuses nobody"),
         ("rumours told for ever", "what is old is told no more"),

@@ -42,6 +42,8 @@ pub(super) struct Suspicion {
     pub(super) by: BTreeSet<ServerId>,
     pub(super) since: Time,
     pub(super) ends_at: Time,
+    /// Whether it was asked for its last word.
+    pub(super) is_asked: bool,
 }
 
 impl Member {

@@ -39,9 +39,10 @@
 //! Members come from the map and, while ours is older, from rumours. Membership is SWIM's (Das, Gupta and Motivala, DSN 2002), with what
 //! Lifeguard adds against slow machines (Dadgar, Phillips and Currey, DSN-W 2018): a *health* that makes an ill server wait longer
 //! for others, suspicions that end the sooner the more confirm them independently, and a suspect that is told so first
-//! of all. Two things are added. A server whose own clock tells that it stood still puts all its deadlines off by as long,
+//! of all. Three things are added. A server whose own clock tells that it stood still puts all its deadlines off by as long,
 //! because the answers it missed are waiting to be read. And who hears of a suspicion may probe the suspect out of turn,
-//! four of all on the average: so accusations are confirmed or refuted within two periods.
+//! four of all on the average: so accusations are confirmed or refuted within two periods. And whoever
+//! would take a suspect for dead pings it a last time itself.
 //!
 //! Times and limits are in [`Settings`]; figures at scale in `docs/SCALE.md`. Left out: SWIM's protocol period after which all send state
 //! in full (the map does that); encryption (the connections' matter).

@@ -231,8 +231,13 @@ impl Gossip {
             && !self.is_leaving
         {
             self.revived = server;
-            let number = self.probing.next_number();
-            self.send(server, Kind::Ping { number }, actions);
+            self.ping(server, actions);
         }
+    }
+
+    /// Pings out of turn: the answer counts for what it says of its sender's life.
+    pub(super) fn ping(&mut self, server: ServerId, actions: &mut Vec<Action>) {
+        let number = self.probing.next_number();
+        self.send(server, Kind::Ping { number }, actions);
     }
 }

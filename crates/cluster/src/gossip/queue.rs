@@ -22,6 +22,13 @@ impl Queue {
         self.put(server, 0);
     }
 
+    /// Puts a member in, as never told, if it is not there.
+    pub(super) fn add_if_absent(&mut self, server: ServerId) {
+        if !self.places.contains_key(&server) {
+            self.add(server);
+        }
+    }
+
     fn put(&mut self, server: ServerId, count: u32) {
         self.remove(server);
         self.next += 1;

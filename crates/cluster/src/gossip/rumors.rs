@@ -117,10 +117,15 @@ impl Gossip {
         actions: &mut Vec<Action>,
     ) {
         let before = self.members.see(server, life, seen, suspicion);
+        if before != Some(seen) || seen != Seen::Suspect {
+            self.rumors.add(server);
+        } else {
+            // One more accuser goes with what is told anyway: a storm of suspicions must not keep refutations waiting.
+            self.rumors.add_if_absent(server);
+        }
         if before.is_some() && before != Some(seen) {
             actions.push(Action::Changed { server, before, after: Some(seen) });
         }
-        self.rumors.add(server);
     }
 
     /// Suspects a member, or adds to those who do.
@@ -147,7 +152,10 @@ impl Gossip {
         let len = self.suspicion_len(accusers.len() - 1);
         let ends_at = since + if is_endless { std::time::Duration::MAX } else { len };
         let is_urgent = before.is_none() && !accusers.contains(&self.me);
-        let suspicion = Suspicion { by: accusers, since, ends_at };
+        let is_asked = before.is_some_and(|known| known.is_asked);
+        // Who was asked for its last word has the time to say it.
+        let ends_at = before.filter(|_| is_asked).map_or(ends_at, |known| known.ends_at);
+        let suspicion = Suspicion { by: accusers, since, ends_at, is_asked };
         self.see(server, life, Seen::Suspect, Some(suspicion), actions);
         let count = self.members.live_count().max(1);
         if is_urgent
@@ -166,15 +174,24 @@ impl Gossip {
         self.settings.suspicion(self.count(), confirmations, expected)
     }
 
-    /// Takes for dead who was suspected for too long.
+    /// Takes for dead who was suspected for too long, and does not answer when it is asked for a last word: the news that it
+    /// refuted may have been lost, or be slow among very many.
     pub(super) fn end_suspicions(&mut self, now: Time, actions: &mut Vec<Action>) {
         if self.members.suspects().is_empty() {
             return;
         }
         for server in self.members.suspects().clone() {
-            let Some(member) = self.members.get(server) else { continue };
-            if member.suspicion.as_ref().is_some_and(|suspicion| suspicion.ends_at <= now) {
-                self.see(server, member.life, Seen::Dead, None, actions);
+            let Some(member) = self.members.get_mut(server) else { continue };
+            let life = member.life;
+            let Some(suspicion) = member.suspicion.as_mut().filter(|s| s.ends_at <= now) else {
+                continue;
+            };
+            if suspicion.is_asked || mutant!("no last word") {
+                self.see(server, life, Seen::Dead, None, actions);
+            } else {
+                suspicion.is_asked = true;
+                suspicion.ends_at = now + self.settings.last_word;
+                self.ping(server, actions);
             }
         }
     }

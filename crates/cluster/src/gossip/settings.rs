@@ -6,6 +6,7 @@
 //! | probe time-out | 80 ms | many round trips on a local network, and time for the helpers within the period |
 //! | helpers | 3 | SWIM's k: a lost message or one bad path accuses nobody |
 //! | suspicion | 15 to 30 periods, times log10 of the members | 3 s at least: pauses of 2 s are suspected and never called deaths |
+//! | last word | 400 ms | before its death is told a suspect is pinged once more by each who would tell it |
 //! | independent accusers that shorten it | 3 | Lifeguard's K |
 //! | health | 0 to 8 | Lifeguard's S: an ill server probes up to nine times slower |
 //! | transmissions of a rumour | 3 × log2 of the members | SWIM's λ log N: each rumour reaches all with a probability of 1 − 1/N³ |
@@ -56,6 +57,8 @@ pub struct Settings {
     pub suspicion_periods: u32,
     /// The longest suspicion, in shortest ones.
     pub suspicion_stretch: u32,
+    /// How long a suspect has to answer a last ping, at the end of its suspicion.
+    pub last_word: Duration,
     /// Transmissions of a rumour, times log2 of the members.
     pub rumor_factor: u32,
     /// Servers that are told at once of a newer map.
@@ -87,10 +90,11 @@ impl Default for Settings {
             helper_count: 3,
             suspicion_periods: 15,
             suspicion_stretch: 2,
+            last_word: period * 2,
             rumor_factor: 3,
             news_count: 3,
             news_every: period / 4,
-            pull_timeout: period * 2,
+            pull_timeout: period,
             report_every: Duration::from_secs(4),
             report_rate: 16,
             report_factor: 1,

@@ -30,6 +30,7 @@ const FINDERS: &[(&str, Finder)] = &[
         "a suspicion as short as if all shared it",
         Rule(rules::one_accuser_alone_waits_for_the_longest_time),
     ),
+    ("no last word", Rule(rules::a_suspect_is_asked_for_a_last_word_before_it_is_taken_for_dead)),
     ("own health ignored", Rule(rules::an_ill_server_probes_less_often_and_recovers_by_pongs)),
     ("own lateness held against others", Rule(rules::a_server_that_stood_still_accuses_nobody)),
     ("rumours told for ever", Histories),

@@ -193,8 +193,25 @@ pub fn a_suspicion_ends_in_death_the_sooner_the_more_confirm_it() {
         one.wait_answered(ms(seconds - 10));
         assert_eq!(one.seen(3), Some(Seen::Suspect), "{accusers:?}");
         one.wait(ms(20));
+        assert_eq!(one.seen(3), Some(Seen::Suspect), "it has a last word, {accusers:?}");
+        one.wait_answered(ms(400));
         assert_eq!(one.seen(3), Some(Seen::Dead), "{accusers:?}");
     }
+}
+
+#[test]
+pub fn a_suspect_is_asked_for_a_last_word_before_it_is_taken_for_dead() {
+    let mut one = One::among(10);
+    one.hear_rumors(1, vec![suspect(3, 0, &[1, 2, 4, 5])]);
+    one.wait_answered(ms(2_990));
+    let actions = one.wait(ms(20));
+    let is_asked = |(to, m): &(ServerId, Message)| {
+        *to == id(3) && m.rumors.first().is_some_and(|rumor| rumor.server == id(3))
+    };
+    assert!(sends(&actions).iter().any(is_asked), "and hears that it is a suspect");
+    one.hear(3, Message { life: life(1), ..said(Kind::Pong { number: 999 }) });
+    one.wait_answered(ms(10_000));
+    assert_eq!(one.seen(3), Some(Seen::Alive));
 }
 
 #[test]
@@ -333,7 +350,7 @@ pub fn who_is_behind_pulls_from_one_at_a_time_and_then_from_another() {
     assert_eq!(pulls(&one.hear(1, ahead(5))), [id(1)]);
     assert_eq!(pulls(&one.hear(2, ahead(6))), [], "one at a time");
     let mut asked = Vec::new();
-    one.wait_answered(ms(390));
+    one.wait_answered(ms(190));
     asked.extend(pulls(&one.wait(ms(20))));
     assert_eq!(asked, [id(2)], "another, when the first does not bring it");
     assert_eq!(pulls(&one.hear(3, ahead(1 << 49))), [], "that cannot be a version");

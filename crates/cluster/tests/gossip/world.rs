@@ -100,8 +100,6 @@ pub struct Node {
     pub incarnation: u64,
     /// Its newest tick: earlier ones are late.
     wake: (u64, u64),
-    /// When its map became what it is.
-    pub map_at: u64,
 }
 
 pub struct World {
@@ -114,6 +112,8 @@ pub struct World {
     pub is_read: bool,
     /// The newest map.
     pub map: Arc<Map>,
+    /// Servers that have it.
+    pub with_newest: usize,
     settings: Settings,
     rng: Rng,
     queue: BinaryHeap<Reverse<Item>>,
@@ -163,6 +163,7 @@ impl World {
             false_talk: Falsehoods::default(),
             is_read: false,
             map: Arc::new(map),
+            with_newest: 0,
             settings,
             rng: Rng::with_seed(seed),
             queue: BinaryHeap::new(),
@@ -185,8 +186,7 @@ impl World {
             address: Arc::from(info(at, 1, Standing::Serving, Version(0)).address),
         };
         let gossip = Gossip::new(self.settings.clone(), me, self.rng.u64(..));
-        let (wake, map_at) = ((0, 0), self.now);
-        Node { gossip, map, is_up: true, stands_until: 0, side: 0, incarnation, wake, map_at }
+        Node { gossip, map, is_up: true, stands_until: 0, side: 0, incarnation, wake: (0, 0) }
     }
 
     fn begin(&mut self, at: usize) {
@@ -218,6 +218,7 @@ impl World {
         let mut map = Map::clone(&self.map);
         map.apply(&delta).unwrap();
         self.map = Arc::new(map);
+        self.with_newest = 0;
         delta.to
     }
 
@@ -248,10 +249,6 @@ impl World {
         let until = self.now + nanos(time);
         let node = &mut self.nodes[at];
         node.stands_until = node.stands_until.max(until);
-    }
-
-    pub fn count_with(&self, version: Version) -> usize {
-        self.nodes.iter().filter(|node| node.is_up && node.map.version() >= version).count()
     }
 
     pub fn seen(&self, by: usize, at: usize) -> Option<Seen> {
@@ -314,19 +311,24 @@ impl World {
                 }
             }
             GossipLine::Push(delta) => {
-                let mut map = Map::clone(&self.nodes[to].map);
-                if map.apply(delta).is_ok() && map.version() > self.nodes[to].map.version() {
-                    // One copy for all who have the same.
-                    let is_newest = map.version() == self.map.version();
-                    let map = if is_newest { Arc::clone(&self.map) } else { Arc::new(map) };
-                    self.take_map(to, map);
+                let version = self.nodes[to].map.version();
+                if delta.from > version || delta.to <= version {
+                    return;
                 }
+                // One copy for all who have the same.
+                if delta.to == self.map.version() {
+                    return self.take_map(to, Arc::clone(&self.map));
+                }
+                let mut map = Map::clone(&self.nodes[to].map);
+                map.apply(delta).unwrap();
+                self.take_map(to, Arc::new(map));
             }
         }
     }
 
     fn take_map(&mut self, at: usize, map: Arc<Map>) {
-        self.nodes[at].map_at = self.now;
+        let (before, newest) = (self.nodes[at].map.version(), self.map.version());
+        self.with_newest += usize::from(before < newest && map.version() == newest);
         self.nodes[at].map = Arc::clone(&map);
         self.step(at, Event::Map(&map));
     }
