@@ -20,6 +20,7 @@ mod crowds;
 mod durability;
 mod failing_copies;
 mod failing_disks;
+mod gossip;
 mod harness;
 mod life;
 mod limits;

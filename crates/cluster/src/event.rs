@@ -137,6 +137,8 @@ pub enum Event {
     EcsClosed,
     /// A message of the coordinator came.
     FromEcs(FromEcs),
+    /// Another server brought what changed in the map, not on a session: by gossip.
+    Told(Delta),
     /// The map that [`Action::PersistMap`] gave is durable.
     MapPersisted(Version),
     /// Everything appended before this position is durable under the sync policy.

@@ -4,6 +4,7 @@
 //! passes on as it came; otherwise [`status`], [`plan`] and [`ring`] make tables of it, and [`watch()`] shows the first again
 //! and again.
 
+mod members;
 mod plan;
 mod ring;
 mod status;
@@ -38,6 +39,12 @@ pub(crate) struct ClusterArgs {
 pub(crate) enum Verb {
     /// Show servers, shares, states, moves, and whether all copies are there.
     Status {
+        /// As one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how one server sees the others, by gossip: what can be seen while the ECS is away.
+    Members {
         /// As one line of JSON.
         #[arg(long)]
         json: bool,
@@ -91,6 +98,9 @@ pub(crate) fn parse(words: &[String]) -> Option<ClusterArgs> {
 
 /// Carries out one command.
 pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
+    if let Verb::Members { json } = args.verb {
+        return members(json, session);
+    }
     let mut coordinator = match find(args, session) {
         Ok(coordinator) => coordinator,
         Err(answer) => return answer,
@@ -98,8 +108,13 @@ pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
     match &args.verb {
         // Watching is not answered once: see `watch`.
         Verb::Status { json: false } | Verb::Watch => {
-            show(&mut coordinator, "status", status::lines)
+            match coordinator.ask("ping") {
+                // Nobody else knows of moves and shares, but who lives can be seen without it.
+                Err(error) if args.ecs.is_none() => without_ecs(&error, session),
+                _ => show(&mut coordinator, "status", status::lines),
+            }
         }
+        Verb::Members { .. } => unreachable!("answered above"),
         Verb::Ring { json: false } => show(&mut coordinator, "ring", ring::lines),
         Verb::Status { json: true } => raw(&mut coordinator, "status"),
         Verb::Ring { json: true } => raw(&mut coordinator, "ring"),
@@ -122,6 +137,42 @@ pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
             order(&mut coordinator, "rebalance", done)
         }
     }
+}
+
+/// Asks a server how it sees the others.
+fn members(json: bool, session: &mut Session) -> Answer {
+    match seen_by_one(session) {
+        Ok((_, text)) if json => Answer::done(plain(&text)),
+        Ok((by, text)) => match serde_json::from_str::<Vec<members::Member>>(&text) {
+            Ok(seen) => Answer::table(members::lines(&by, &seen), Some(plain(&text))),
+            Err(error) => {
+                let message = format!("{by} answered with other JSON than expected: {error}");
+                Answer::failed(Status::Refused, message)
+            }
+        },
+        Err(answer) => answer,
+    }
+}
+
+/// Returns a server's address, and how it sees the others, as JSON.
+fn seen_by_one(session: &mut Session) -> Result<(String, String), Answer> {
+    let config = session.config().clone();
+    let client = session.client()?;
+    let by = client.connect().map_err(|error| Answer::refused(&error))?.to_owned();
+    let mut server = Coordinator::new(by.clone(), config);
+    let text = ask(&mut server, "members")?;
+    Ok((by, text))
+}
+
+/// Shows what can be seen without the ECS, which cannot be reached.
+fn without_ecs(error: &Error, session: &mut Session) -> Answer {
+    let Ok((by, text)) = seen_by_one(session) else { return unreachable_ecs(error) };
+    let Ok(seen) = serde_json::from_str::<Vec<members::Member>>(&text) else {
+        return unreachable_ecs(error);
+    };
+    let lines = members::lines(&by, &seen).join("\n");
+    let message = format!("{error}; reads and writes need no ECS and go on\n\n{lines}");
+    Answer::failed(Status::Refused, message)
 }
 
 /// Returns the ECS: the one named, or the one that a server knows.
@@ -241,6 +292,7 @@ mod tests {
             ("status", Verb::Status { json: false }),
             ("status --json", Verb::Status { json: true }),
             ("ring", Verb::Ring { json: false }),
+            ("members --json", Verb::Members { json: true }),
             ("plan", Verb::Plan { json: false, wish: None, server: None }),
             (
                 "plan join ab12 --json",

@@ -31,7 +31,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 const QUEUE_LEN_MAX: usize = 1 << 30;
 
 /// How the greeting of the dialect `tum` begins. It is said before the server knows that a peer connected.
-const GREETING: &[u8] = b"Connection to KVServer established";
+pub(super) const GREETING: &[u8] = b"Connection to KVServer established";
 
 /// Opens a connection to a peer.
 pub(super) fn dial(node: &Arc<Node>, link: Link, address: &str) {

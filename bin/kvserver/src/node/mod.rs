@@ -14,6 +14,7 @@
 //! | `session` | lines of clients, told apart from those of peers |
 //! | `links` | connections with peers |
 //! | `ecs` | the connection with the coordinator |
+//! | `gossip` | hints from server to server: who lives, newer maps, loads |
 //! | `storage` | the engine behind the machine's contract |
 //! | `sync` | who syncs, for all who wait |
 //! | `kept` | the map and what the server must remember of itself, on disk |
@@ -24,6 +25,7 @@
 
 mod clock;
 mod ecs;
+mod gossip;
 mod kept;
 mod links;
 mod machine;
@@ -90,6 +92,7 @@ pub(crate) struct Node {
     limits: Limits,
     welcome: cluster::lines::Welcome,
     kept: Arc<Mutex<Kept>>,
+    gossiping: gossip::Gossiping,
     /// An empty ring of the cluster's shape, which knows the slots of keys.
     shape: Ring,
     ecs_address: SocketAddr,

@@ -133,11 +133,13 @@ pub(super) struct Ops {
     /// Each with how often its place was taken: a number is never given twice.
     places: Vec<(u32, Option<Waiter>)>,
     free: VecDeque<u32>,
+    asked_count: u64,
 }
 
 impl Ops {
     /// Notes an operation, and returns its number.
     pub(super) fn add(&mut self, waiter: Waiter) -> OpId {
+        self.asked_count += 1;
         let index = self.free.pop_front().unwrap_or_else(|| {
             self.places.push((0, None));
             // Fewer than connections times tickets times requests in a read.
@@ -161,6 +163,11 @@ impl Ops {
         let waiter = place.take()?;
         self.free.push_back(index);
         Some(waiter)
+    }
+
+    /// Returns how many operations were ever given to the machine.
+    pub(super) fn asked_count(&self) -> u64 {
+        self.asked_count
     }
 
     /// Returns how many operations are with the machine.

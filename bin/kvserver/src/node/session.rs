@@ -20,6 +20,7 @@ use net::{Next, Peer, Refusal, Replies};
 use protocol::{Condition, Error, Framer, Reply, Request, With};
 
 use super::Node;
+use super::gossip::GossipSession;
 use super::links::{PeerSession, refusal_line};
 use super::ops::{Batch, Kind, Waiter};
 use crate::common::Common;
@@ -36,6 +37,9 @@ const FORGET_COUNT_MAX: usize = 64;
 
 /// What asks for the map in force: for who must make the coordinator's folder anew.
 const MAP_VERB: &[u8] = b"map";
+
+/// What asks how this server sees the others: for people, while the coordinator is away.
+const MEMBERS_VERB: &[u8] = b"members";
 
 /// The service of a server that is one of a cluster.
 #[derive(Debug)]
@@ -56,6 +60,7 @@ pub(crate) struct Session {
 enum Who {
     Client(Box<Client>),
     Peer(Box<PeerSession>),
+    Gossip(Box<GossipSession>),
 }
 
 /// A client's connection.
@@ -121,16 +126,27 @@ impl net::Service for ClusterService {
     }
 }
 
+/// Another server that opens a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Guest {
+    /// To speak as primary.
+    Peer(cluster::ServerId),
+    /// To gossip.
+    Gossip(cluster::ServerId),
+}
+
 /// Says who opens a connection to this server, if it may.
-fn admit(node: &Node, opening: &Opening) -> Result<cluster::ServerId, &'static str> {
-    let Opening::Peer { from, to, secret } = opening else {
-        return Err("this is no ECS but a server");
+fn admit(node: &Node, opening: &Opening) -> Result<Guest, &'static str> {
+    let (guest, to, secret) = match opening {
+        Opening::Peer { from, to, secret } => (Guest::Peer(*from), to, secret),
+        Opening::Gossip { from, to, secret } => (Guest::Gossip(*from), to, secret),
+        Opening::Server { .. } => return Err("this is no ECS but a server"),
     };
     if *to != node.id {
         return Err("another server listens here now");
     }
     match is_right(node.secret.as_ref(), secret.as_ref()) {
-        true => Ok(*from),
+        true => Ok(guest),
         false => Err("the secret is not this cluster's"),
     }
 }
@@ -147,9 +163,17 @@ impl net::Session for Session {
             let first = lines.split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default();
             match opened(&client.node, first) {
                 None => {}
-                Some(Ok(from)) => {
-                    let peer = PeerSession::new(Arc::clone(&client.node), from, None);
-                    self.who = Who::Peer(Box::new(peer));
+                Some(Ok(guest)) => {
+                    self.who = match guest {
+                        Guest::Peer(from) => {
+                            let node = Arc::clone(&client.node);
+                            Who::Peer(Box::new(PeerSession::new(node, from, None)))
+                        }
+                        Guest::Gossip(from) => {
+                            let session = GossipSession::accepted(&client.node, from, replies);
+                            Who::Gossip(Box::new(session))
+                        }
+                    };
                     lines = lines.get(first.len()..).unwrap_or_default();
                 }
                 Some(Err(why)) => {
@@ -161,13 +185,14 @@ impl net::Session for Session {
         }
         match &mut self.who {
             Who::Peer(peer) => peer.take(lines, replies),
+            Who::Gossip(peer) => peer.take(lines, replies),
             Who::Client(client) => client.handle(lines, replies),
         }
     }
 }
 
 /// Says who opens a connection with this line, or why it may not; `None`: it is a client's.
-fn opened(node: &Node, line: &[u8]) -> Option<Result<cluster::ServerId, String>> {
+fn opened(node: &Node, line: &[u8]) -> Option<Result<Guest, String>> {
     let opening = read_opening(line.strip_suffix(b"\n").unwrap_or(line))?;
     let opening = opening.map_err(|error| error.to_string());
     Some(opening.and_then(|opening| admit(node, &opening).map_err(str::to_owned)))
@@ -200,6 +225,11 @@ impl Client {
         if line.eq_ignore_ascii_case(MAP_VERB) {
             self.submit(replies);
             self.node.write_map(replies.buffer());
+            return Next::Continue;
+        }
+        if line.eq_ignore_ascii_case(MEMBERS_VERB) {
+            self.submit(replies);
+            self.node.write_members(replies.buffer());
             return Next::Continue;
         }
         match Request::parse(line, common.dialect, &common.limits) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `tick` | tells the machine that time passes, every [`TICK`]; sees to the connection with the coordinator |
 //! | `keep` | makes maps durable; what waits together is kept with one sync |
+//! | `gossip` | gossips with other servers |
 //! | `pages` | reads what learners lack, so that no connection waits for it |
 //! | `sync` | syncs while others wait (`--sync always`) |
 //!
@@ -139,6 +140,7 @@ impl Start {
             shape: hashring::Ring::new(welcome.slot_count),
             welcome,
             kept: Arc::clone(&kept),
+            gossiping: super::gossip::Gossiping::default(),
             ecs_address: self.ecs_address,
             is_dialing_ecs: AtomicBool::new(false),
             unwelcomed: Mutex::default(),
@@ -173,6 +175,8 @@ impl Threads {
         spawn("tick", Box::new(move || tick(&of_tick.0, &debtor, &of_tick.1)))?;
         let of_keep = (Arc::clone(node), Arc::clone(&kept), stopped.clone());
         spawn("keep", Box::new(move || keep(&of_keep.0, &of_keep.1, &deltas, &of_keep.2)))?;
+        let of_gossip = (Arc::clone(node), stopped.clone());
+        spawn("gossip", Box::new(move || of_gossip.0.gossip(&of_gossip.1)))?;
         let of_pages = (Arc::clone(node), stopped);
         spawn("pages", Box::new(move || read_pages(&of_pages.0, &tickets, &of_pages.1)))?;
         let helper = Arc::clone(node);
@@ -182,6 +186,7 @@ impl Threads {
 
     /// Ends the threads, and returns what is to be told how it all ended.
     pub(crate) fn stop(self) -> Ended {
+        self.node.end_gossip();
         self.node.hang_up();
         drop(self.stop);
         self.node.syncer.stop();

@@ -210,6 +210,7 @@ impl Server {
             Event::EcsConnected => self.ecs_connected(cx),
             Event::EcsClosed => self.ecs.closed(),
             Event::FromEcs(message) => self.ecs_said(message, cx),
+            Event::Told(delta) => self.take_delta(delta, cx),
             Event::MapPersisted(version) => self.map_persisted(version, cx),
             Event::Durable(position) => self.synced(position, cx),
             Event::StorageFailed => self.fail(cx),
