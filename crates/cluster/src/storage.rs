@@ -61,6 +61,9 @@ pub trait Storage {
     /// Returns whether nothing of the slot is here: no record, no tombstone, no request, pending or published.
     fn is_empty(&self, slot: SlotId) -> bool;
 
+    /// Returns about how many bytes the slot's live records take; zero if it is not here. From memory, in no time.
+    fn slot_len(&self, slot: SlotId) -> u64;
+
     /// Returns the commit point that was kept.
     fn commit_point(&self, slot: SlotId) -> Lsn;
     /// Keeps the commit point, at some time, but never ahead of the sync of the records it covers.

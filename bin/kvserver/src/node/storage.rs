@@ -203,6 +203,10 @@ impl Storage for NodeStorage {
         })
     }
 
+    fn slot_len(&self, slot: SlotId) -> u64 {
+        self.store.slot_stats(engine_slot(slot)).map_or(0, |stats| stats.live_len)
+    }
+
     fn commit_point(&self, slot: SlotId) -> Lsn {
         let staged = self.stage.borrow().points.get(&slot).copied();
         staged.or_else(|| self.store.commit_point(engine_slot(slot))).unwrap_or_default()

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::event::{Action, StopReason};
 use crate::map::Standing;
 use crate::message::{Change, FromEcs, ToEcs};
+use crate::server::loads::Loads;
 use crate::server::{Cx, Server};
 use crate::types::{Incarnation, Number, Time, Version};
 
@@ -42,6 +43,7 @@ pub(super) struct Ecs {
     sent_at: Option<Time>,
     /// When the first message was sent on this connection after which none came.
     deaf_since: Option<Time>,
+    pub(super) loads: Loads,
 }
 
 impl Ecs {
@@ -80,6 +82,7 @@ impl Ecs {
 impl Server {
     pub(super) fn ecs_connected(&mut self, cx: &mut Cx<'_>) {
         self.ecs.is_connected = true;
+        self.ecs.loads.forget();
         match self.ecs.incarnation {
             None => self.register(cx),
             // Whatever was asked on an earlier connection is settled by the answer to this.
@@ -111,13 +114,14 @@ impl Server {
         let Some(incarnation) = self.ecs.incarnation else { return };
         self.ecs.last = self.ecs.last.next();
         self.ecs.speak(cx.now);
+        let loads = self.tell_loads(cx);
         cx.actions.push(Action::ToEcs(ToEcs::Request {
             server: self.me(),
             incarnation,
             number: self.ecs.last,
             version: self.version(),
             changes,
-            loads: Vec::new(),
+            loads,
         }));
     }
 

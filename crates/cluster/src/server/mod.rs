@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `maps` | new maps: made durable, then put in force; roles |
 //! | `ecs` | registration and requests to the coordinator |
+//! | `loads` | how much is stored, told to the coordinator |
 //! | `links` | sessions with peers, beacons, acknowledgements |
 //! | `clients` | reads and writes |
 //! | `lead` | the primary's side: prepares, commits |
@@ -28,6 +29,7 @@ mod follow;
 mod hold;
 mod lead;
 mod links;
+mod loads;
 mod maps;
 mod peek;
 mod walk;

@@ -1,6 +1,6 @@
 //! The storage of the simulator, with what a test wants to go wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::{
     Entry, Lsn, Page, PendingInfo, Position, Record, Refused, RequestEntry, SlotId, Storage,
@@ -15,6 +15,8 @@ pub struct Fake {
     inner: SimStorage,
     /// Records that are here and cannot be read.
     pub unreadable: BTreeSet<Lsn>,
+    /// Bytes that slots are said to have.
+    pub lens: BTreeMap<SlotId, u64>,
     /// Appends that are still taken.
     pub room: usize,
     /// Calls that are durable on return, by name, each with how many slots it was for.
@@ -30,6 +32,7 @@ impl Fake {
             inner: SimStorage::new(4, Rng::with_seed(1)),
             unreadable: BTreeSet::new(),
             room: usize::MAX,
+            lens: BTreeMap::new(),
             calls: Vec::new(),
             request_floors: Vec::new(),
         }
@@ -57,6 +60,10 @@ impl Storage for Fake {
 
     fn is_empty(&self, slot: SlotId) -> bool {
         self.inner.is_empty(slot)
+    }
+
+    fn slot_len(&self, slot: SlotId) -> u64 {
+        self.lens.get(&slot).copied().unwrap_or_default()
     }
 
     fn commit_point(&self, slot: SlotId) -> Lsn {

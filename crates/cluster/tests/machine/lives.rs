@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cluster::{
-    Action, Event, Incarnation, Link, Message, ServerId, Session, Standing, StopReason, Version,
+    Action, Event, Incarnation, Link, Message, ServerId, Session, SlotId, Standing, StopReason,
+    ToEcs, Version,
 };
 
 use crate::host::{B, C, Host, ME, held, info, slot};
@@ -103,4 +104,35 @@ fn slots_that_come_and_go_together_cost_one_sync() {
     let ring = hashring::Ring::from_tokens(4, [(slot(1), B), (slot(3), C)]).unwrap();
     host.change_ring(ring, all(3, B, &[C]));
     assert_eq!(host.storage.calls, [("create", 4), ("drop", 4)]);
+}
+
+/// Returns the loads that were told since.
+fn loads(host: &mut Host) -> Vec<Vec<(SlotId, u64)>> {
+    let told = std::mem::take(&mut host.actions).into_iter().filter_map(|action| match action {
+        Action::ToEcs(ToEcs::Request { loads, .. }) => Some(loads),
+        _ => None,
+    });
+    told.filter(|loads| !loads.is_empty()).collect()
+}
+
+#[test]
+fn the_bytes_of_slots_led_here_are_told_once_a_second_and_all_of_them_to_a_new_coordinator() {
+    let second = Duration::from_secs(1);
+    let led = |index| (slot(index), held(1, ME, &[B], None));
+    let mut host = Host::new(vec![led(0), led(1), (slot(2), held(1, B, &[ME], None))]);
+    let all = vec![(slot(0), 0), (slot(1), 0)];
+    assert_eq!(loads(&mut host), [all.clone()], "with the first request");
+    host.storage.lens = [(slot(0), 3200), (slot(2), 77)].into();
+    host.settle();
+    for _ in 0..4 {
+        host.wait(second);
+        host.settle();
+    }
+    let told = loads(&mut host);
+    assert_eq!(told[0], [(slot(0), 3200), (slot(1), 0)]);
+    assert!((3..=4).contains(&told.len()), "{told:?}");
+    host.storage.lens.insert(slot(0), 3300);
+    host.step(Event::EcsClosed);
+    host.step(Event::EcsConnected);
+    assert_eq!(loads(&mut host), [[(slot(0), 3300), (slot(1), 0)]], "it may know nothing");
 }
