@@ -8,6 +8,7 @@
 #   ecs/           the configuration service       data/  its folder        log    standard error of all its lives
 #   1/ 2/ 3/ …     the servers, by number          pid    of its process    out    the line `listening …`
 #                                                  flags  given after `--`  left   is there once it left the ring
+#                                                  standby  is there if it was started to wait; in ecs/, flags: its own
 #
 # A pid is believed only if that process is a Ringcask process that serves this very folder, so what an earlier boot
 # left behind does no harm, and no stranger's process is ever signalled. What the ECS knows is read from its line
@@ -18,6 +19,8 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=
 port=
 follow=
+standby_count=0
+elastic=
 flags=()
 has_flags=
 words=()
@@ -25,6 +28,8 @@ words=()
 # The port of server 1 that is tried first; server 2 is beside it, the ECS before it. Taken ones: the system chooses.
 readonly port_usual=5153
 readonly server_count_usual=3 server_count_max=32
+# What --elastic means: limits that a laptop reaches, and seconds for the cool-down.
+readonly ecs_flags_elastic='--elastic on --scale-up-bytes 268435456 --scale-down-bytes 134217728 --cool-down-s 10'
 # Seconds: how long a process may take to end, and the slots to have their copies, before the script gives up waiting;
 # and between two looks.
 readonly end_seconds_max=120 copies_seconds_max=300 look_seconds=0.1
@@ -35,7 +40,8 @@ Usage: scripts/cluster.sh COMMAND [OPTIONS] [-- KVSERVER-FLAGS]
 
 Commands:
   up [N]     build (release) and start an ECS and N servers [default: $server_count_usual], or what of them does not run;
-             wait until every slot has its copies
+             wait until every slot has its copies. With --standby S, S more that wait to be wanted; with --elastic,
+             the ECS puts them on the ring and takes servers off it by itself
   status     show every process, the ring, and what the ECS says
   add        start one more server, or again one that was removed; it joins the ring
   remove I   have server I hand everything over, leave the ring, and end
@@ -46,6 +52,8 @@ Commands:
   logs [I]   show the last lines of the logs, or of one (-f: and what follows)
   down       stop all cleanly; the data stays
   demo       on a cluster of its own: write, kill, read back, add, remove, show. A minute
+  demo elastic
+             on a cluster of its own: fill it until it has grown from 3 to 6 servers, empty it until it is back at 3. Half a minute
   help       show this
 
 I is a server's number or, for kill, pause, resume, restart and logs, the word ecs.
@@ -54,6 +62,9 @@ Options:
   --dir DIR    the folder of data, logs and pids [default: target/cluster; demo: target/demo]
   --port PORT  the port of server 1; 2 is at PORT + 1 and so on, the ECS at PORT - 1; 0 for any
                [default: $port_usual; where something is taken, any]
+  --standby S  with up: so many servers more, on standby
+  --elastic    with up: grow and shrink between them, when a server stores more than 256 MiB or all would fit on one
+               fewer below 128 MiB; RINGCASK_ECS_FLAGS may say otherwise
   -f           with logs: go on
 
 Flags after -- are for the servers that are started, now and whenever this folder's are started again.
@@ -179,7 +190,7 @@ find_binaries() {
 
 # Starts the process `$1` and waits until it listens; sets address.
 start() {
-    local program=kvserver here=$dir/$1 given=()
+    local program=kvserver here=$dir/$1 given=() more=()
     rm -f "$here/left"
     mkdir -p "$here"
     local was=
@@ -187,11 +198,15 @@ start() {
     choose_port "$1"
     if [ "$1" = ecs ]; then
         program=ecs
-        read -ra given <<<"${RINGCASK_ECS_FLAGS-}"
+        [ -z "$elastic" ] || printf '%s' "$ecs_flags_elastic" >"$here/flags"
+        [ ! -s "$here/flags" ] || read -ra given <"$here/flags" || true
+        read -ra more <<<"${RINGCASK_ECS_FLAGS-}"
+        given+=(${more[@]+"${more[@]}"})
     else
         [ -z "$has_flags" ] || printf '%s\0' ${flags[@]+"${flags[@]}"} >"$here/flags"
         [ ! -s "$here/flags" ] || mapfile -d '' given <"$here/flags"
         find_address ecs || fail "the ECS has not said where it listens; its log is $dir/ecs/log"
+        [ ! -e "$here/standby" ] || given+=(--standby)
         given=(--bootstrap "$address" --stay ${given[@]+"${given[@]}"})
     fi
     : >"$here/out"
@@ -306,7 +321,9 @@ look() {
     for number in "${numbers[@]}"; do
         find_state "$number"
         [ "$state" = running ] || continue
-        find_address "$number" && find_entry "$address" && field "$entry" owned && [ "$value" -gt 0 ] || return 0
+        find_address "$number" && find_entry "$address" && field "$entry" standing || return 0
+        [ "$value" != standby ] || continue
+        field "$entry" owned && [ "$value" -gt 0 ] || return 0
     done
     is_level=yes
 }
@@ -417,10 +434,17 @@ find_name() {
     [ -d "$dir/$name" ] || fail "there is no $(called "$name") in $(shown "$dir"); scripts/cluster.sh status lists them"
 }
 
-# Starts what does not run of the ECS and the servers.
+# Starts what does not run of the ECS and the servers, the last `$2` of them on standby.
 start_all() {
-    local count=$1 number news=0
+    local count=$1 standby=${2:-0} number news=0
     find_running ecs || start ecs
+    for number in $(seq $((count + 1)) $((count + standby))); do
+        if [ ! -d "$dir/$number" ]; then
+            mkdir "$dir/$number"
+            : >"$dir/$number/standby"
+        fi
+    done
+    count=$((count + standby))
     for number in $(seq "$server_count_max"); do
         [ "$number" -le "$count" ] || [ -d "$dir/$number" ] || continue
         [ ! -e "$dir/$number/left" ] || continue
@@ -435,7 +459,7 @@ start_all() {
 
 up() {
     local count=${words[0]-$server_count_usual}
-    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || [ "$count" -lt 1 ] || [ "$count" -gt "$server_count_max" ]; then
+    if ! [[ $count =~ ^[0-9]{1,2}$ ]] || [ "$count" -lt 1 ] || [ $((count + standby_count)) -gt "$server_count_max" ]; then
         wrong "up takes a number of servers from 1 to $server_count_max"
     fi
     find_servers
@@ -443,7 +467,7 @@ up() {
     [ -n "${words[0]-}" ] || [ ${#numbers[@]} -eq 0 ] || count=${#numbers[@]}
     if is_up; then
         find_binaries
-        if [ "$count" -le "${#numbers[@]}" ]; then
+        if [ $((count + standby_count)) -le "${#numbers[@]}" ]; then
             echo "already running:"
             status
             return
@@ -451,7 +475,7 @@ up() {
     else
         build
     fi
-    start_all "$count"
+    start_all "$count" "$standby_count"
     wait_until_level
     find_servers
     field "$reply" replica_count && copies=$value
@@ -711,6 +735,106 @@ demo() {
     echo "scripts/cluster.sh up starts a cluster that stays"
 }
 
+## The demonstration of growing and shrinking
+
+# Draws a bar for each server that runs: what it stores, with its copies, a cell for each 512 KiB.
+bars() {
+    local number standing bytes cells bar
+    printf '%s  %s\n' "$(printf '%3d s' $((SECONDS - begun)))" "$1"
+    for number in "${numbers[@]}"; do
+        find_address "$number" && find_entry "$address" || continue
+        field "$entry" standing && standing=$value
+        field "$entry" bytes && bytes=$value
+        cells=$(((bytes + 262144) / 524288))
+        [ "$cells" -le 60 ] || cells=60
+        printf -v bar '%*s' "$cells" ''
+        printf '       %d  %-8s %6d KiB  %s\n' "$number" "$standing" $((bytes / 1024)) "${bar// /#}"
+    done
+}
+
+# Sets serving to how many servers are on the ring.
+count_serving() {
+    local rest=$reply
+    serving=0
+    while [[ $rest == *'"standing":"serving"'* ]]; do
+        serving=$((serving + 1))
+        rest=${rest#*'"standing":"serving"'}
+    done
+}
+
+# Waits until `$1` servers share the slots, and draws the shares whenever that number changes.
+watch_until() {
+    local looks=0 drawn=0
+    until [ "$drawn" = "$1" ]; do
+        if look && [ -n "$is_level" ]; then
+            count_serving
+            if [ "$serving" != "$drawn" ]; then
+                drawn=$serving
+                bars "$serving servers on the ring"
+            fi
+        fi
+        looks=$((looks + 1))
+        [ "$looks" -lt $((copies_seconds_max * 10)) ] ||
+            fail "after $copies_seconds_max s $drawn servers are on the ring and not $1; scripts/cluster.sh status --dir $dir says more"
+        sleep "$look_seconds"
+    done
+}
+
+# Puts (`$1` is put) or deletes `$2` large values, and says how many it did.
+pour() {
+    local word=$1 value
+    printf -v value '%*s' "$pour_len" ''
+    value=${value// /x}
+    [ "$word" = put ] || value=
+    for number in $(seq "$2"); do printf '%s large-%d %s\n' "$word" "$number" "$value"; done |
+        "$binaries/kvclient" -s "$servers" >"$dir/poured" || true
+    echo "$(grep -c -E '^(stored|replaced|deleted)' "$dir/poured") of $2 values: $word"
+}
+
+demo_elastic() {
+    begun=$SECONDS
+    # 480 values of 48 KiB, three times, are 67 MiB: 11 on each of six servers.
+    local pour_count=480
+    readonly pour_len=49152
+    find_servers
+    [ ${#numbers[@]} -eq 0 ] || fail "there is a cluster in $(shown "$dir"): the demo makes its own; --dir names another folder"
+    port=${port:-0}
+    build
+    export RINGCASK_ECS_FLAGS="--elastic on --scale-up-bytes 10485760 --scale-down-bytes 5242880 --cool-down-s 3 --slots 256 ${RINGCASK_ECS_FLAGS-}"
+    trap 'down >/dev/null' EXIT
+    tell "an ECS, three servers on the ring and three on standby; one more joins when a server stores 10 MiB"
+    start_all 3 3
+    wait_until_level
+    find_servers
+    find_addresses
+    bars "3 servers on the ring"
+
+    tell "values are written: the ring grows"
+    write_on &
+    writer=$!
+    pour put "$pour_count" &
+    poured=$!
+    watch_until 6
+    wait "$poured"
+
+    tell "they are deleted again: the ring shrinks, and who is drained waits on standby"
+    pour delete "$pour_count" &
+    poured=$!
+    watch_until 3
+    wait "$poured"
+    end_writing
+    read_back live "$written"
+
+    tell "what the ECS decided"
+    grep -o 'map [0-9]*: elastic: .*' "$dir/ecs/log" || true
+
+    tell "done in $((SECONDS - begun)) s"
+    trap - EXIT
+    down >/dev/null
+    rm -rf "$dir"
+    echo "scripts/cluster.sh up 3 --standby 3 --elastic starts a cluster like this that stays"
+}
+
 command=${1:-help}
 [ $# -eq 0 ] || shift
 while [ $# -gt 0 ]; do
@@ -721,6 +845,10 @@ while [ $# -gt 0 ]; do
     --port)
         is_port "${2-}" || wrong "--port needs a number up to 65535"
         port=$2; shift 2 ;;
+    --standby)
+        [[ ${2-} =~ ^[0-9]{1,2}$ ]] || wrong "--standby needs a number of servers"
+        standby_count=$((10#$2)); shift 2 ;;
+    --elastic) elastic=yes; shift ;;
     -f) follow=yes; shift ;;
     -h | --help) command=help; shift ;;
     --) shift; has_flags=yes; flags=("$@"); break ;;
@@ -734,7 +862,7 @@ help | -h | --help) usage; exit ;;
 *) wrong "unknown command $command" ;;
 esac
 case $command:${#words[@]} in
-*:0 | up:1 | remove:1 | kill:1 | pause:1 | resume:1 | restart:1 | logs:1) ;;
+*:0 | up:1 | demo:1 | remove:1 | kill:1 | pause:1 | resume:1 | restart:1 | logs:1) ;;
 *) wrong "$command does not take \`${words[*]}\`" ;;
 esac
 if [ -z "$dir" ]; then
@@ -746,4 +874,8 @@ case $command in up | demo) mkdir -p "$dir" || fail "no folder can be made at $d
 [ ! -d "$dir" ] || dir=$(cd "$dir" && pwd -P)
 
 [ "$command" != kill ] || command=kill_one
+if [ "$command" = demo ] && [ ${#words[@]} -eq 1 ]; then
+    [ "${words[0]}" = elastic ] || wrong "demo does not take \`${words[0]}\`"
+    command=demo_elastic
+fi
 "$command"

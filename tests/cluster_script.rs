@@ -50,7 +50,10 @@ impl Cluster {
     }
 
     fn pids(&self) -> Vec<u32> {
-        ["ecs", "1", "2", "3"].into_iter().filter_map(|name| self.pid(name)).collect()
+        ["ecs", "1", "2", "3", "4", "5", "6"]
+            .into_iter()
+            .filter_map(|name| self.pid(name))
+            .collect()
     }
 
     /// Runs a command of `kvclient` in the cluster.
@@ -152,6 +155,32 @@ fn the_demonstration_loses_nothing_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn servers_on_standby_wait_and_come_up_again_on_standby() {
+    let cluster = Cluster::new();
+    for _ in 0..2 {
+        let up = cluster.said(&["up", "1", "--standby", "1", "--elastic", "--port", "0"]);
+        assert!(up.contains("2 servers"), "{up}");
+        let shares: Vec<_> = ["1", "2"].iter().map(|number| row(&up, number)[4]).collect();
+        assert_eq!(shares, ["100.0", "0.0"], "{up}");
+        let status = cluster.said(&["status"]);
+        assert!(status.contains("standby"), "{status}");
+        cluster.said(&["down"]);
+    }
+}
+
+#[test]
+#[ignore = "heavy: a minute in which a cluster fills, grows, is emptied, and shrinks, while a client writes on"]
+fn the_demonstration_of_growing_loses_nothing_and_leaves_nothing_behind() {
+    let cluster = Cluster::new();
+    let said = cluster.said(&["demo", "elastic"]);
+    for count in ["4", "5", "6", "3"] {
+        assert!(said.contains(&format!("{count} servers on the ring")), "{said}");
+    }
+    assert!(said.contains(" 0 failed"), "{said}");
+    assert!(!cluster.dir().exists(), "its data is gone: {said}");
+}
+
+#[test]
 fn what_a_reboot_leaves_behind_does_no_harm() {
     let cluster = Cluster::new();
     cluster.said(&["up", "1", "--port", "0"]);
@@ -201,6 +230,8 @@ fn wrong_usage_is_said_and_nothing_is_started() {
         &["up", "0"],
         &["up", "three"],
         &["up", "--dir"],
+        &["up", "--standby", "many"],
+        &["demo", "rubber"],
         &["dance"],
         &["up", "--what"],
         &["kill"],

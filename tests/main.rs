@@ -18,6 +18,7 @@ mod cluster_script;
 mod comings_and_goings;
 mod crowds;
 mod durability;
+mod elastic;
 mod failing_copies;
 mod failing_disks;
 mod gossip;
