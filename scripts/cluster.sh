@@ -742,7 +742,9 @@ bars() {
     local number standing bytes cells bar
     printf '%s  %s\n' "$(printf '%3d s' $((SECONDS - begun)))" "$1"
     for number in "${numbers[@]}"; do
-        find_address "$number" && find_entry "$address" || continue
+        if ! find_address "$number" || ! find_entry "$address"; then
+            continue
+        fi
         field "$entry" standing && standing=$value
         field "$entry" bytes && bytes=$value
         cells=$(((bytes + 262144) / 524288))
