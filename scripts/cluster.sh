@@ -802,7 +802,10 @@ demo_elastic() {
     [ ${#numbers[@]} -eq 0 ] || fail "there is a cluster in $(shown "$dir"): the demo makes its own; --dir names another folder"
     port=${port:-0}
     build
-    export RINGCASK_ECS_FLAGS="--elastic on --scale-up-bytes 10485760 --scale-down-bytes 5242880 --cool-down-s 3 --slots 256 ${RINGCASK_ECS_FLAGS-}"
+    # Few slots, so that each step takes seconds, unless the caller says how many.
+    local own_flags=${RINGCASK_ECS_FLAGS-}
+    [[ $own_flags == *--slots* ]] || own_flags="--slots 256 $own_flags"
+    export RINGCASK_ECS_FLAGS="--elastic on --scale-up-bytes 10485760 --scale-down-bytes 5242880 --cool-down-s 3 $own_flags"
     trap 'down >/dev/null' EXIT
     tell "an ECS, three servers on the ring and three on standby; one more joins when a server stores 10 MiB"
     start_all 3 3
