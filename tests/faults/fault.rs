@@ -8,6 +8,8 @@
 //! | `cut-ecs`, `one-way-ecs` | a server and the ECS, in both directions or one | a probe |
 //! | `cut-clients`, `one-way-clients` | a server and all clients, in both directions or one | a probe |
 //! | `isolate` | a server from all others and the ECS; clients reach it | probes |
+//! | `delay-servers`, `delay-ecs`, `delay-clients` | packets between two servers, a server and the ECS or all clients come up to 20 to 400 ms late, each by another time: out of order | packets held by the relay |
+//! | `lag` | the same between a server and all others and the ECS | the same |
 //! | `kill-ecs`, `restart-ecs` | `kill -9` of the ECS, started again after a while or at once | reaped |
 //! | `full-disk` | a disk with less free than the server's reserve | the file system's own count |
 //! | `slow-disk` | each sync of a server takes 20 to 200 ms longer | strace says so |
@@ -22,11 +24,15 @@ use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::{Cluster, RESERVE_LEN};
-use crate::network::{Place, is_lost};
+use crate::network::{Direction, Place, reached};
 use crate::patience::wait_for;
+use crate::relay::Delay;
 
 /// How long strace may take to get hold of a process and meet a sync: clients write all the time.
 const TRACE_MAX: Duration = Duration::from_secs(8);
+
+/// How late packets may be at most, in milliseconds; one of these is drawn. The longest is as long as a lease.
+const LATE_MILLIS: [u64; 5] = [20, 50, 100, 200, 400];
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -43,6 +49,10 @@ pub(crate) enum Kind {
     CutClients,
     OneWayClients,
     Isolate,
+    DelayServers,
+    DelayEcs,
+    DelayClients,
+    Lag,
     KillEcs,
     RestartEcs,
     FullDisk,
@@ -55,7 +65,8 @@ pub(crate) enum Kind {
 enum Undo {
     Start(Vec<Place>),
     Resume(Place),
-    Mend(Vec<(Place, Place)>),
+    Mend(Vec<Direction>),
+    Hasten(Vec<Direction>, Delay),
     Empty(Place),
     Untrace(Child),
     Replace(Place),
@@ -84,6 +95,11 @@ impl Kind {
         self == Self::FailedSync
     }
 
+    /// Returns whether it makes packets late.
+    pub(crate) fn is_delay(self) -> bool {
+        matches!(self, Self::DelayServers | Self::DelayEcs | Self::DelayClients | Self::Lag)
+    }
+
     /// Draws whom it concerns; none if there is nobody free.
     pub(crate) fn draw(
         self,
@@ -101,8 +117,11 @@ impl Kind {
                 first(1)
             }
             Self::CutClients | Self::OneWayClients | Self::Isolate => first(1),
-            Self::KillTwo | Self::CutServers | Self::OneWayServers => first(2),
-            Self::CutEcs | Self::OneWayEcs => first(1).filter(|_| is_free(Place::Ecs)),
+            Self::DelayClients | Self::Lag => first(1),
+            Self::KillTwo | Self::CutServers | Self::OneWayServers | Self::DelayServers => first(2),
+            Self::CutEcs | Self::OneWayEcs | Self::DelayEcs => {
+                first(1).filter(|_| is_free(Place::Ecs))
+            }
             Self::PauseEcs | Self::KillEcs | Self::RestartEcs => {
                 is_free(Place::Ecs).then(|| vec![Place::Ecs])
             }
@@ -139,18 +158,15 @@ impl Kind {
                 cluster.node(place).pause();
                 Undo::Resume(place)
             }
-            Self::CutServers | Self::OneWayServers => {
-                self.cut(cluster, place, &places[1..], rng)?
-            }
-            Self::CutEcs | Self::OneWayEcs => self.cut(cluster, place, &[Place::Ecs], rng)?,
-            Self::CutClients | Self::OneWayClients => {
-                self.cut(cluster, place, &[Place::Clients], rng)?
-            }
-            Self::Isolate => {
-                let servers = cluster.servers.iter().map(|server| server.place);
-                let others: Vec<Place> =
-                    servers.chain([Place::Ecs]).filter(|other| *other != place).collect();
-                self.cut(cluster, place, &others, rng)?
+            Self::CutServers
+            | Self::OneWayServers
+            | Self::CutEcs
+            | Self::OneWayEcs
+            | Self::CutClients
+            | Self::OneWayClients
+            | Self::Isolate => self.cut(cluster, &places, rng)?,
+            Self::DelayServers | Self::DelayEcs | Self::DelayClients | Self::Lag => {
+                self.delay(cluster, &places, rng)?
             }
             Self::FullDisk => {
                 let is_full = cluster.node(place).fill(rng.u64(RESERVE_LEN / 2..RESERVE_LEN));
@@ -171,18 +187,26 @@ impl Kind {
         Ok(Fault { kind: self, places, until: Instant::now() + hold, undo })
     }
 
-    fn cut(
-        self,
-        cluster: &mut Cluster,
-        one: Place,
-        others: &[Place],
-        rng: &mut Rng,
-    ) -> Result<Undo, String> {
+    /// Returns from whom it separates the first of `places`.
+    fn others(self, cluster: &Cluster, places: &[Place]) -> Vec<Place> {
+        match self {
+            Self::CutEcs | Self::OneWayEcs | Self::DelayEcs => vec![Place::Ecs],
+            Self::CutClients | Self::OneWayClients | Self::DelayClients => vec![Place::Clients],
+            Self::Isolate | Self::Lag => {
+                let servers = cluster.servers.iter().map(|server| server.place);
+                servers.chain([Place::Ecs]).filter(|other| *other != places[0]).collect()
+            }
+            _ => places[1..].to_vec(),
+        }
+    }
+
+    fn cut(self, cluster: &mut Cluster, places: &[Place], rng: &mut Rng) -> Result<Undo, String> {
+        let (one, others) = (places[0], self.others(cluster, places));
         let is_one_way =
             matches!(self, Self::OneWayServers | Self::OneWayEcs | Self::OneWayClients);
         let is_outgoing = rng.bool();
         let mut cuts = Vec::new();
-        for other in others {
+        for other in &others {
             if !is_one_way || is_outgoing {
                 cuts.push((one, *other));
             }
@@ -190,13 +214,41 @@ impl Kind {
                 cuts.push((*other, one));
             }
         }
-        for (from, to) in &cuts {
-            cluster.network.cut(*from, *to);
+        for direction in &cuts {
+            cluster.network.cut(*direction);
         }
-        let through = others.iter().find(|other| !is_lost(one, **other));
-        match through {
+        match reached(one, &others).first() {
             Some(other) => Err(format!("{one} still reaches {other}")),
             None => Ok(Undo::Mend(cuts)),
+        }
+    }
+
+    fn delay(self, cluster: &mut Cluster, places: &[Place], rng: &mut Rng) -> Result<Undo, String> {
+        let (one, others) = (places[0], self.others(cluster, places));
+        let most = LATE_MILLIS[rng.usize(..LATE_MILLIS.len())];
+        let least = Duration::from_millis(rng.u64(0..=most / 2));
+        let delay = Delay { least, most: Duration::from_millis(most) };
+        let late: Vec<Direction> =
+            others.iter().flat_map(|other| [(one, *other), (*other, one)]).collect();
+        let counts = |cluster: &Cluster| -> Vec<Option<u64>> {
+            late.iter().map(|direction| cluster.network.held_count(*direction)).collect()
+        };
+        let before = counts(cluster);
+        for direction in &late {
+            cluster.network.delay(*direction, delay);
+        }
+        let reached = reached(one, &others);
+        let after = counts(cluster);
+        let is_as_ever =
+            |index: &usize| before[*index].is_some() && before[*index] == after[*index];
+        // Where the way there is cut, nothing comes back.
+        let is_asked =
+            |index: &usize| index.is_multiple_of(2) || reached.contains(&others[index / 2]);
+        match (0..late.len()).find(|index| is_asked(index) && is_as_ever(index)) {
+            Some(index) => {
+                Err(format!("nothing from {} to {} is late", late[index].0, late[index].1))
+            }
+            None => Ok(Undo::Hasten(late, delay)),
         }
     }
 }
@@ -212,9 +264,10 @@ impl Fault {
             }
             Undo::Resume(place) => cluster.node(place).resume(),
             Undo::Mend(cuts) => {
-                for (from, to) in cuts {
-                    cluster.network.mend(from, to);
-                }
+                cuts.into_iter().for_each(|direction| cluster.network.mend(direction));
+            }
+            Undo::Hasten(late, delay) => {
+                late.into_iter().for_each(|direction| cluster.network.hasten(direction, delay));
             }
             Undo::Empty(place) => cluster.node(place).empty(),
             Undo::Untrace(strace) => end(strace),

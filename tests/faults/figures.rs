@@ -35,6 +35,8 @@ pub(crate) struct Figures {
     pub(crate) movement_count: usize,
     /// Faults that were there together with another one.
     pub(crate) together_count: usize,
+    /// Packets that were held up, and those of them that came after a later one.
+    pub(crate) late_counts: (u64, u64),
     /// Records of copies that were compared.
     pub(crate) record_count: usize,
     /// The longest that a round took to be whole again.
@@ -65,6 +67,10 @@ impl Figures {
         }
         if self.unknown_percent() > UNKNOWN_PERCENT_MAX {
             complaints.push(format!("more than {UNKNOWN_PERCENT_MAX} % of unknown outcome"));
+        }
+        let is_late = |kind: &Kind| kind.is_delay() && self.faults.contains_key(kind);
+        if deck.iter().any(is_late) && self.late_counts.1 == 0 {
+            complaints.push("no packet came after a later one".to_owned());
         }
         let missing = deck.iter().filter(|kind| !self.faults.contains_key(*kind));
         if length >= COMPLETE_FROM {
@@ -98,6 +104,8 @@ impl fmt::Display for Figures {
         writeln!(f, "joins, leaves, rebalances {:>9}", self.movement_count)?;
         writeln!(f, "records of copies alike   {:>9}", self.record_count)?;
         writeln!(f, "whole again within        {:>9.1} s", self.healed_max.as_secs_f64())?;
+        let (late, overtaken) = self.late_counts;
+        writeln!(f, "packets held up           {late:>9}  ({overtaken} came after a later one)")?;
         let (count, together) = (self.fault_count(), self.together_count);
         writeln!(f, "faults                    {count:>9}  ({together} beside another one)")?;
         let named = self.faults.iter().map(|(kind, count)| format!("{} {count}", kind.name()));

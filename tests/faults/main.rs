@@ -1,4 +1,4 @@
-//! The fault suite: real processes in network namespaces, killed, paused, cut off and starved, under clients whose
+//! The fault suite: real processes in network namespaces, killed, paused, cut off, held up and starved, under clients whose
 //! histories are judged.
 //!
 //! ```text
@@ -17,7 +17,8 @@
 //! |---|---|
 //! | [`args`] | the command line |
 //! | [`shelter`] | namespaces around the whole run, that take everything with them when it ends, however it ends |
-//! | [`network`] | a bridge, a namespace for each machine, cuts in one and both directions |
+//! | [`network`] | a bridge, a namespace for each machine, cuts and delays in one and both directions |
+//! | [`relay`] | a machine that passes packets on late and out of order |
 //! | [`node`] | a process on a machine of its own, with a disk of its own |
 //! | [`cluster`] | the ECS and the servers, what the ECS says of them, and what it is asked to do |
 //! | [`load`], [`asks`] | client threads, and what they ask and note |
@@ -31,8 +32,7 @@
 //! unknown outcomes. The seed decides which faults come when; processes decide the rest, so a seed shows a
 //! mistake again often, not always.
 //!
-//! Without root or `unshare` it says SKIPPED and passes; with `CI=true` it fails. Left out: delay and reordering of single
-//! packets, which need a kernel module (`sch_netem`) that small kernels lack; the simulator has both.
+//! Without root, `unshare` or `/dev/net/tun` it says SKIPPED and passes; with `CI=true` it fails.
 
 #![allow(
     clippy::unwrap_used,
@@ -64,6 +64,7 @@ mod load;
 mod network;
 mod node;
 mod patience;
+mod relay;
 mod round;
 mod shelter;
 #[path = "../harness/wait.rs"]

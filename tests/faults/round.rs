@@ -293,7 +293,8 @@ impl Run {
     }
 
     /// Says what was done and found.
-    fn report(&self, found: Option<String>) -> ExitCode {
+    fn report(&mut self, found: Option<String>) -> ExitCode {
+        self.figures.late_counts = self.cluster.network.late_counts();
         println!("\n{}", self.figures);
         let mut complaints: Vec<String> = found.into_iter().collect();
         if complaints.is_empty() {

@@ -11,6 +11,7 @@
 
 use std::env;
 use std::io::Read as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
@@ -21,6 +22,9 @@ use crate::wait::{has_command, is_root, skip};
 /// Commands that the run stands on.
 const NEEDED: [&str; 5] = ["unshare", "nsenter", "ip", "mount", "strace"];
 
+/// What makes network devices whose other end is a program.
+const TUN: &str = "/dev/net/tun";
+
 /// Builds what is needed, and runs this program again inside.
 pub(crate) fn enter(args: &Args) -> ExitCode {
     if !is_root() {
@@ -29,6 +33,10 @@ pub(crate) fn enter(args: &Args) -> ExitCode {
     }
     if let Some(missing) = NEEDED.iter().find(|name| !has_command(name)) {
         skip(&format!("faults: `{missing}` is not installed"));
+        return ExitCode::SUCCESS;
+    }
+    if !Path::new(TUN).exists() {
+        skip(&format!("faults: there is no {TUN}"));
         return ExitCode::SUCCESS;
     }
     if !unshared().arg("true").status().is_ok_and(|status| status.success()) {
