@@ -9,6 +9,7 @@
 #   1/ 2/ 3/ …     the servers, by number          pid    of its process    out    the line `listening …`
 #                                                  flags  given after `--`  left   is there once it left the ring
 #                                                  standby  is there if it was started to wait; in ecs/, flags: its own
+#   ecs/spawn      is there if the ECS starts servers, and says how; they are in ecs/data/spawned/, 1/ 2/ …, each like 1/
 #
 # A pid is believed only if that process is a Ringcask process that serves this very folder, so what an earlier boot
 # left behind does no harm, and no stranger's process is ever signalled. What the ECS knows is read from its line
@@ -21,6 +22,7 @@ port=
 follow=
 standby_count=0
 elastic=
+spawn=
 flags=()
 has_flags=
 words=()
@@ -41,7 +43,7 @@ Usage: scripts/cluster.sh COMMAND [OPTIONS] [-- KVSERVER-FLAGS]
 Commands:
   up [N]     build (release) and start an ECS and N servers [default: $server_count_usual], or what of them does not run;
              wait until every slot has its copies. With --standby S, S more that wait to be wanted; with --elastic,
-             the ECS puts them on the ring and takes servers off it by itself
+             the ECS puts them on the ring and takes servers off it by itself; with --spawn it starts more when none waits
   status     show every process, the ring, and what the ECS says
   add        start one more server, or again one that was removed; it joins the ring
   remove I   have server I hand everything over, leave the ring, and end
@@ -65,6 +67,7 @@ Options:
   --standby S  with up: so many servers more, on standby
   --elastic    with up: grow and shrink between them, when a server stores more than 256 MiB or all would fit on one
                fewer below 128 MiB; RINGCASK_ECS_FLAGS may say otherwise
+  --spawn      with up: --elastic, and the ECS starts up to three servers when one is wanted, and ends them when not
   -f           with logs: go on
 
 Flags after -- are for the servers that are started, now and whenever this folder's are started again.
@@ -103,6 +106,16 @@ find_servers() {
     local number
     for number in $(seq "$server_count_max"); do
         [ ! -d "$dir/$number" ] || [ -e "$dir/$number/left" ] || numbers+=("$number")
+    done
+}
+
+# Sets spawned to the names of the servers that the ECS started and that run.
+find_spawned() {
+    spawned=()
+    local one
+    for one in "$dir"/ecs/data/spawned/*/; do
+        one=${one#"$dir"/}
+        if find_running "${one%/}"; then spawned+=("${one%/}"); fi
     done
 }
 
@@ -202,6 +215,8 @@ start() {
         [ ! -s "$here/flags" ] || read -ra given <"$here/flags" || true
         read -ra more <<<"${RINGCASK_ECS_FLAGS-}"
         given+=(${more[@]+"${more[@]}"})
+        [ -z "$spawn" ] || spawn_command >"$here/spawn"
+        [ ! -s "$here/spawn" ] || given+=(--spawn-command "$(<"$here/spawn")")
     else
         [ -z "$has_flags" ] || printf '%s\0' ${flags[@]+"${flags[@]}"} >"$here/flags"
         [ ! -s "$here/flags" ] || mapfile -d '' given <"$here/flags"
@@ -223,9 +238,17 @@ start() {
     if [ "$1" = ecs ] && [ -n "$was" ] && [ "$was" != "$address" ]; then
         echo "$was is taken, so the ECS is at $address now, and servers that run are started again"
         end_servers
-        for number in ${ended[@]+"${ended[@]}"}; do start "$number"; done
+        # What the ECS started it starts again itself.
+        for number in ${ended[@]+"${ended[@]}"}; do [[ $number == */* ]] || start "$number"; done
         find_address ecs
     fi
+}
+
+# Prints the command by which the ECS starts servers: like those of this script, in folders of the ECS.
+spawn_command() {
+    printf "'%s' --bootstrap {ecs} --standby --stay --address 127.0.0.1 --port 0 --dir {dir}/data" "$binaries/kvserver"
+    [ ${#flags[@]} -eq 0 ] || printf " '%s'" "${flags[@]}"
+    echo
 }
 
 # A large store takes a while to open, so this waits as long as the process lives.
@@ -266,7 +289,8 @@ end_servers() {
     local number
     ended=()
     find_servers
-    for number in ${numbers[@]+"${numbers[@]}"}; do
+    find_spawned
+    for number in ${numbers[@]+"${numbers[@]}"} ${spawned[@]+"${spawned[@]}"}; do
         if find_running "$number"; then
             kill -TERM "$pid"
             kill -CONT "$pid"
@@ -351,7 +375,8 @@ table() {
     find_address ecs || address=-
     printf '  %-7s %-21s %-8s %s\n' ecs "$address" "${pid:--}" "$state"
     find_servers
-    for number in "${numbers[@]}"; do
+    find_spawned
+    for number in "${numbers[@]}" ${spawned[@]+"${spawned[@]}"}; do
         find_state "$number"
         find_address "$number" || address=-
         share=- primary=- backup=-
@@ -361,7 +386,7 @@ table() {
             field "$entry" primary && primary=$value
             field "$entry" backup && backup=$value
         fi
-        printf '  %-7s %-21s %-8s %-12s %8s %8s %8s\n' "$number" "$address" "${pid:--}" "$state" "$share" "$primary" "$backup"
+        printf '  %-7s %-21s %-8s %-12s %8s %8s %8s\n' "${number/*spawned\//+}" "$address" "${pid:--}" "$state" "$share" "$primary" "$backup"
     done
 }
 
@@ -371,12 +396,17 @@ ring() {
     ask ring || return 0
     field "$reply" slot_count && all=$value || return 0
     find_servers
+    find_spawned
     # A token ends its arc: the first one at or after a slot is the owner's.
     while IFS= read -r one; do
         field "$one" address || continue
         at=$value
+        of='?'
         for number in "${numbers[@]}"; do
             if find_address "$number" && [ "$address" = "$at" ]; then of=${names[$number - 1]}; fi
+        done
+        for number in ${spawned[@]+"${spawned[@]}"}; do
+            if find_address "$number" && [ "$address" = "$at" ]; then of=${number##*/}; fi
         done
         field "$one" slot || continue
         while [ "$cell" -lt 64 ] && [ $((cell * all / 64)) -le "$value" ]; do
@@ -390,7 +420,7 @@ ring() {
         letters+=${first:-?}
         cell=$((cell + 1))
     done
-    printf '  the ring: 00 %s ff   (a: server 1, b: server 2 ...)\n' "$letters"
+    printf '  the ring: 00 %s ff   (a: server 1, b: server 2 ...%s)\n' "$letters" "${spawned[0]:+; 1 ...: started by the ECS}"
 }
 
 # Sets servers to the addresses of all servers, with commas.
@@ -619,9 +649,11 @@ logs() {
 }
 
 down() {
+    # The ECS goes last, so that nobody misses it; but one that starts servers would start those again that end.
+    local is_ecs=
+    if [ -s "$dir/ecs/spawn" ] && end ecs; then is_ecs=yes; fi
     end_servers
-    # The ECS goes last, so that nobody misses it.
-    if end ecs; then ended+=(ecs); fi
+    if [ -n "$is_ecs" ] || end ecs; then ended+=(ecs); fi
     if [ ${#ended[@]} -eq 0 ]; then
         echo "not running"
     else
@@ -854,6 +886,7 @@ while [ $# -gt 0 ]; do
         [[ ${2-} =~ ^[0-9]{1,2}$ ]] || wrong "--standby needs a number of servers"
         standby_count=$((10#$2)); shift 2 ;;
     --elastic) elastic=yes; shift ;;
+    --spawn) elastic=yes spawn=yes; shift ;;
     -f) follow=yes; shift ;;
     -h | --help) command=help; shift ;;
     --) shift; has_flags=yes; flags=("$@"); break ;;

@@ -12,15 +12,24 @@ use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
+/// What the first server that the ECS starts is called.
+const SPAWNED: &str = "ecs/data/spawned/1";
+
 /// A folder for the script, which is told to stop what it started there when the test ends.
 #[derive(Debug)]
 struct Cluster {
     home: TempDir,
+    /// Flags for the ECS besides.
+    ecs_flags: &'static str,
 }
 
 impl Cluster {
     fn new() -> Self {
-        Self { home: TempDir::new_in(scratch()).expect("a folder can be made") }
+        Self::with_ecs("")
+    }
+
+    fn with_ecs(ecs_flags: &'static str) -> Self {
+        Self { home: TempDir::new_in(scratch()).expect("a folder can be made"), ecs_flags }
     }
 
     fn dir(&self) -> &Path {
@@ -32,7 +41,7 @@ impl Cluster {
         let mut script = Command::new(top().join("scripts/cluster.sh"));
         script.args(&words[..1]).arg("--dir").arg(self.dir()).args(&words[1..]).current_dir("/");
         script.env("RINGCASK_BINARIES", binary("kvserver").parent().expect("it is in a folder"));
-        script.env("RINGCASK_ECS_FLAGS", "--slots 64");
+        script.env("RINGCASK_ECS_FLAGS", format!("--slots 64 {}", self.ecs_flags));
         let ended = run(&mut script);
         // Should the test run be killed, the processes are to go with it.
         self.pids().into_iter().for_each(|pid| keeper::keep(Item::Group(pid)));
@@ -46,11 +55,12 @@ impl Cluster {
 
     /// Returns the process id that is written down for `name`.
     fn pid(&self, name: &str) -> Option<u32> {
-        fs::read_to_string(self.dir().join(name).join("pid")).ok()?.trim().parse().ok()
+        let text = fs::read_to_string(self.dir().join(name).join("pid")).ok()?;
+        text.lines().next()?.parse().ok()
     }
 
     fn pids(&self) -> Vec<u32> {
-        ["ecs", "1", "2", "3", "4", "5", "6"]
+        ["ecs", "1", "2", "3", "4", "5", "6", SPAWNED]
             .into_iter()
             .filter_map(|name| self.pid(name))
             .collect()
@@ -166,6 +176,30 @@ fn servers_on_standby_wait_and_come_up_again_on_standby() {
         assert!(status.contains("standby"), "{status}");
         cluster.said(&["down"]);
     }
+}
+
+#[test]
+fn servers_that_the_ecs_starts_are_shown_and_stopped_with_the_others_and_come_up_again() {
+    // Anything is too much for one server.
+    let cluster =
+        Cluster::with_ecs("--scale-up-bytes 2 --scale-down-bytes 1 --cool-down-s 1 --spawn-max 1");
+    cluster.said(&["up", "1", "--spawn", "--port", "0"]);
+    cluster.client(&["put", "key", "value"]).succeeded();
+    let shown = || {
+        let status = cluster.said(&["status"]);
+        let row = status.lines().map(str::trim).find(|line| line.starts_with("+1 "));
+        row.is_some_and(|row| row.contains("running") && !row.contains("100.0")).then_some(status)
+    };
+    let status = eventually_some("the ECS starts one", shown);
+    assert!(status.contains("1 ...: started by the ECS"), "{status}");
+    assert!(status.contains("spawned: 1 of at most 1"), "{status}");
+    let first = cluster.pid(SPAWNED);
+    assert!(cluster.said(&["down"]).contains("stopped 3 processes"), "{status}");
+    cluster.said(&["up"]);
+    let status = eventually_some("the ECS starts it again", shown);
+    assert_ne!(cluster.pid(SPAWNED), first, "{status}");
+    assert_eq!(cluster.client(&["get", "key"]).succeeded().stdout.trim(), "value");
+    cluster.said(&["down"]);
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! A cluster that grows and shrinks by itself while clients write and read.
 
+use crate::harness::binaries::binary;
+use crate::harness::cluster::SLOT_COUNT;
+use crate::harness::keeper::{self, Item};
 use crate::harness::{Cluster, Crowd, Setup, eventually};
 use cluster::Standing;
 use cluster::coordinator::Status;
+use cluster::coordinator::spawn::Spawned;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,4 +66,101 @@ fn a_cluster_grows_onto_a_standby_and_back_without_an_error_p6() {
     assert_eq!(cluster.running().count(), 4, "the drained one's process stays");
     crowd.assert_all_done();
     crowd.judge(&cluster);
+}
+
+/// A cluster whose ECS starts servers by a command.
+fn spawning(command: &str) -> Setup {
+    let more = ["--spawn-command", command, "--spawn-max", "1", "--spawn-timeout-s", "20"];
+    Setup::of(3).with_ecs(&ELASTIC).with_ecs(&more)
+}
+
+/// Returns what the ECS started, and sees to it that none outlives the test.
+fn spawned(cluster: &Cluster, seen: &mut BTreeSet<u32>) -> Spawned {
+    let spawned = cluster.status().spawned.expect("it may start some");
+    let pids = spawned.processes.iter().map(|process| process.pid);
+    for pid in pids.filter(|pid| *pid > 0) {
+        if seen.insert(pid) {
+            keeper::keep(Item::Group(pid));
+        }
+    }
+    spawned
+}
+
+fn fill(cluster: &Cluster, count: usize) {
+    let mut client = cluster.client(PATIENCE);
+    for n in 0..count {
+        assert!(client.put(format!("large{n}").as_bytes(), &[b'v'; VALUE_LEN]).is_done());
+    }
+}
+
+#[test]
+fn an_ecs_that_lacks_a_server_starts_one_and_ends_it_when_it_was_drained() {
+    let binary = binary("kvserver");
+    let command = format!("'{}' -b {{ecs}} --standby -p 0 --dir {{dir}}/data", binary.display());
+    let mut cluster = spawning(&command).start();
+    let mut seen = BTreeSet::new();
+    assert_eq!(spawned(&cluster, &mut seen).processes, [], "nobody is wanted");
+    fill(&cluster, VALUE_COUNT);
+    eventually("it starts one", || !spawned(&cluster, &mut seen).processes.is_empty());
+    wait_until_serving(&cluster, 4);
+    eventually("the plan tells it", || cluster.ecs.ask("plan").contains("\"state\":\"working\""));
+
+    // One that dies with slots is started again, on its folder.
+    let died = *seen.first().expect("it was started");
+    let pid = Pid::from_raw(i32::try_from(died).unwrap()).unwrap();
+    kill_process_group(pid, Signal::KILL).unwrap();
+    eventually("it is started again", || {
+        let processes = spawned(&cluster, &mut seen).processes;
+        matches!(&processes[..], [one] if one.pid != died && one.state == "working")
+    });
+    keeper::forget(Item::Group(died));
+    seen.remove(&died);
+    eventually("it has its slots again", || {
+        let slots = cluster.status().slots;
+        slots.complete == usize::from(SLOT_COUNT)
+    });
+
+    // The next ECS knows it again, and lets it go when it is not wanted.
+    cluster.ecs.kill();
+    cluster.ecs.start_again();
+    let mut client = cluster.client(PATIENCE);
+    eventually("it is known again", || {
+        let processes = spawned(&cluster, &mut seen).processes;
+        matches!(&processes[..], [one] if one.state == "working" && one.server.is_some())
+    });
+    assert_eq!(seen.len(), 1, "the same process");
+    for n in 0..VALUE_COUNT {
+        assert!(client.delete(format!("large{n}").as_bytes()).is_done());
+    }
+    eventually("its process has ended", || spawned(&cluster, &mut seen).processes.is_empty());
+    let status = wait_until_serving(&cluster, 3);
+    let gone = status.servers.iter().find(|server| server.owned == 0).expect("it was registered");
+    let left: Vec<_> = status.servers.iter().filter(|server| server.owned > 0).collect();
+    assert!(left.iter().all(|server| cluster.addresses().contains(&server.address)), "{gone:?}");
+    seen.into_iter().for_each(|pid| keeper::forget(Item::Group(pid)));
+    let log = cluster.ecs.log();
+    assert!(log.contains("elastic: retire"), "{log}");
+}
+
+#[test]
+fn a_command_that_fails_is_told_and_tried_again_later_and_the_ecs_minds_its_work() {
+    for (command, why) in [
+        ("no-such-program {n}", "cannot start `no-such-program`: "),
+        ("sh -c 'echo this will not do >&2; exit 3'", "exit status: 3"),
+    ] {
+        let cluster = spawning(command).start();
+        let mut seen = BTreeSet::new();
+        fill(&cluster, VALUE_COUNT);
+        let has_failed = |spawned: &Spawned| {
+            spawned.failure.as_ref().is_some_and(|failure| failure.contains(why))
+        };
+        eventually("the failure is told", || has_failed(&spawned(&cluster, &mut seen)));
+        let log = || cluster.ecs.log();
+        eventually("it waits longer", || log().contains("the next start waits 2 s"));
+        wait_until_serving(&cluster, 3);
+        let is_early = log().contains("--spawn-command cannot be run");
+        assert_eq!(is_early, command.starts_with("no-"), "what can be known early is: {}", log());
+        assert_eq!(cluster.ecs.ask("ping"), "pong");
+        seen.into_iter().for_each(|pid| keeper::forget(Item::Group(pid)));
+    }
 }

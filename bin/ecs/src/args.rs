@@ -11,8 +11,11 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand};
 use cluster::coordinator::elastic::{Elastic, Limits, Mode};
+use cluster::coordinator::spawn::{self, SPAWN_COUNT_MAX};
 use cluster::lines::REPLICA_COUNT_MAX;
 use log::LevelFilter;
+
+use crate::spawn::Template;
 
 /// Two-letter flags of the family and what they are here.
 const LONG_FORMS: [(&str, &str); 1] = [("-ll", "--log-level")];
@@ -30,7 +33,8 @@ pub(crate) const REPLICAS: usize = 3;
     name = "ecs",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Also: -ll LEVEL for --log-level."
+    args_override_self = true,
+    after_help = "Also: -ll LEVEL for --log-level. Of a flag that is given twice the last one counts."
 )]
 pub struct Args {
     /// What to do instead of serving
@@ -119,6 +123,22 @@ pub struct Serve {
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = parse_bytes)]
     pub move_rate: u64,
 
+    /// Command that starts one more server with --standby, when one is wanted and none waits; needs --elastic on and
+    /// --scale-up-bytes. Run without a shell: blanks part its words, '…' and "…" keep them together. {ecs} becomes the
+    /// ECS's address, {n} a number from 1, {dir} a folder of that number. Its standard output is where the server says
+    /// `listening <ip:port>`. What was started is told to end (SIGTERM) when it was not wanted for a cool-down
+    #[arg(long, value_name = "COMMAND", value_parser = Template::parse)]
+    pub spawn_command: Option<Template>,
+
+    /// Servers that --spawn-command may start, at the same time (1 to 256)
+    #[arg(long, value_name = "COUNT", default_value_t = 3, requires = "spawn_command",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(SPAWN_COUNT_MAX)))]
+    pub spawn_max: u16,
+
+    /// Seconds that a started server may take to register, before it is told to end
+    #[arg(long, value_name = "SECONDS", default_value = "60", requires = "spawn_command", value_parser = parse_seconds)]
+    pub spawn_timeout_s: Duration,
+
     /// File whose first line is the secret that servers and ECS share, 1 to 256 bytes
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -155,7 +175,7 @@ impl Args {
     /// What the parser has to say, which may be the help asked for; it knows its stream and exit code.
     pub fn parse_from_argv(argv: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(argv.into_iter().map(long_form))?;
-        match args.serve.elastic() {
+        match args.serve.elastic().and_then(|_| args.serve.spawning()) {
             Ok(_) => Ok(args),
             Err(why) => Err(Self::command().error(ErrorKind::ValueValidation, why)),
         }
@@ -179,6 +199,25 @@ impl Serve {
         };
         let (mode, cool_down, move_rate) = (self.elastic, self.cool_down_s, self.move_rate);
         Ok(Elastic { mode, limits, cool_down, move_rate })
+    }
+
+    /// Returns the command that starts servers, if there is one, and how many and how long.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn spawning(&self) -> Result<Option<(Template, spawn::Settings)>, &'static str> {
+        let Some(template) = self.spawn_command.clone() else { return Ok(None) };
+        if self.elastic != Mode::On || self.scale_up_bytes.is_none() {
+            return Err(
+                "--spawn-command needs --elastic on and --scale-up-bytes: else no server is ever wanted",
+            );
+        }
+        let settings = spawn::Settings {
+            count_max: self.spawn_max,
+            register_max: self.spawn_timeout_s,
+            idle_max: self.cool_down_s,
+        };
+        Ok(Some((template, settings)))
     }
 }
 
@@ -318,6 +357,26 @@ mod tests {
             ),
             ("--scale-up-bytes 10 --scale-down-bytes 1", "--scale-down-bytes 8"),
             ("--move-rate 1", "--move-rate 0"),
+            (
+                "--elastic on --scale-up-bytes 10 --spawn-command x",
+                "--elastic suggest --scale-up-bytes 10 --spawn-command x",
+            ),
+            (
+                "--elastic on --scale-up-bytes 10 --spawn-command {n}",
+                "--elastic on --scale-up-bytes 10 --spawn-command {m}",
+            ),
+            (
+                "--elastic on --scale-up-bytes 10 --spawn-command x --spawn-max 256",
+                "--elastic on --scale-up-bytes 10 --spawn-command x --spawn-max 257",
+            ),
+            (
+                "--elastic on --scale-up-bytes 10 --spawn-command x --spawn-timeout-s 1",
+                "--elastic on --scale-up-bytes 10 --spawn-command x --spawn-timeout-s 0",
+            ),
+            (
+                "--elastic on --scale-up-bytes 10 --spawn-command x --spawn-max 1",
+                "--elastic on --scale-up-bytes 10 --spawn-max 1",
+            ),
             ("-ll OFF", "-ll LOUD"),
             ("-p 65535", "-p 65536"),
             ("rebuild --from a:1,b:2 --dir x", "rebuild --dir x"),

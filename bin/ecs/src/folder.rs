@@ -4,6 +4,7 @@
 //! <dir>/ecs.lock   held by the process that has the folder; the system lets go of it, however that process ends
 //! <dir>/snapshot   checked lines: {"cluster":"<32 hexadecimal digits>"}, then the machine's snapshot (two lines)
 //! <dir>/log        checked lines: one decision each, appended and synced
+//! <dir>/spawned/   what `--spawn-command` started: see `spawn`
 //! ```
 //!
 //! The folder is a cluster from the moment its first `snapshot` is there, in which stands what is fixed for good: the

@@ -14,15 +14,16 @@
 //! If a decision cannot be made durable the queue is thrown away, with the connections that wait for a reply, and the process
 //! ends. Left out: taking back what the machine has decided; it begins anew from the folder.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use cluster::coordinator::spawn::{Spawned, View};
 use cluster::coordinator::{
     Action, Answer, Command, ConnectionId, Coordinator, Event, Plan, Status, Ticket, WholeMap, Wish,
 };
 use cluster::lines::{Welcome, write_from_ecs, write_welcome};
-use cluster::{Delta, FromEcs, Map, Time, ToEcs, Version};
+use cluster::{Delta, FromEcs, Map, ServerId, Time, ToEcs, Version};
 use crossbeam_channel::Sender as Channel;
 
 use crate::Error;
@@ -53,6 +54,8 @@ struct Core {
     journal: Option<Box<dyn Journal>>,
     next_connection: u64,
     next_ticket: u64,
+    /// What was started, if it may.
+    spawned: Option<Spawned>,
     /// The journal failed.
     is_over: bool,
 }
@@ -84,6 +87,7 @@ impl Host {
             journal: Some(journal),
             next_connection: 1,
             next_ticket: 1,
+            spawned: None,
             is_over: false,
         };
         Self {
@@ -161,12 +165,40 @@ impl Host {
 
     /// Returns how the cluster stands; to be told by [`Host::reply`] only.
     pub(crate) fn status(&self) -> Status {
-        self.lock().machine.status(clock::now(), self.welcome.cluster)
+        let core = self.lock();
+        let mut status = core.machine.status(clock::now(), self.welcome.cluster);
+        status.spawned.clone_from(&core.spawned);
+        status
     }
 
     /// Returns what would become of the cluster; to be told by [`Host::reply`] only.
     pub(crate) fn plan(&self, wish: Wish) -> Plan {
-        self.lock().machine.plan(clock::now(), wish)
+        let core = self.lock();
+        let mut plan = core.machine.plan(clock::now(), wish);
+        plan.spawned.clone_from(&core.spawned);
+        plan
+    }
+
+    /// Returns what is to be known for starting and ending processes.
+    pub(crate) fn spawn_view(&self) -> View {
+        self.lock().machine.spawn_view(clock::now())
+    }
+
+    /// Notes which processes were started, to be told, and which servers they are.
+    pub(crate) fn set_spawned(&self, spawned: Spawned, servers: BTreeSet<ServerId>) {
+        let mut core = self.lock();
+        core.spawned = Some(spawned);
+        core.machine.set_spawned(servers);
+    }
+
+    /// Has the machine let a server go that holds nothing. Returns whether it does.
+    pub(crate) fn retire(&self, server: ServerId) -> bool {
+        let mut core = self.with_room();
+        let ticket = Ticket(core.next_ticket);
+        core.next_ticket += 1;
+        let answer = core.step(Event::Command(ticket, Command::Retire(server)));
+        self.carry(core);
+        matches!(answer, Some(Answer::Done | Answer::Already))
     }
 
     /// Returns the whole map; to be told by [`Host::reply`] only.

@@ -13,6 +13,7 @@
 //! | `journal` | making decisions durable |
 //! | `host` | the machine, and who carries out what it says |
 //! | `service`, `verbs` | connections; what operators ask |
+//! | `spawn` | servers that the ECS starts itself, and ends |
 //! | `rebuild` | a new folder from what the servers kept |
 //!
 //! Left out: more than one ECS at a time (the journal is where they would agree), and any limit on who may give orders
@@ -28,6 +29,7 @@ mod journal;
 mod rebuild;
 mod running;
 mod service;
+mod spawn;
 #[cfg(test)]
 mod testing;
 mod verbs;
@@ -47,6 +49,7 @@ use signal_hook::iterator::Signals;
 pub use args::{Args, Rebuild, Serve, Task};
 pub use error::Error;
 pub use running::Running;
+pub use spawn::Template;
 
 /// Exit code of an ECS that failed.
 const FAILED: u8 = 1;

@@ -21,6 +21,7 @@ use crate::folder::{Folder, Kept};
 use crate::host::Host;
 use crate::journal::{Log, is_full};
 use crate::service::{self, Service};
+use crate::spawn::Spawning;
 
 /// How often time passes for the machine: half of what it asks for.
 const TICK_EVERY: Duration = Duration::from_millis(50);
@@ -38,6 +39,7 @@ pub struct Running {
     ticks: JoinHandle<()>,
     /// Dropped to end the ticks.
     end_ticks: Sender<()>,
+    spawning: Option<Spawning>,
     is_ending: Arc<AtomicBool>,
     failed: Receiver<Error>,
     /// Lets go of the folder at the very end.
@@ -79,10 +81,14 @@ impl Running {
             }
         });
         let ticks = ticks.map_err(|cause| Error::System { what: "start a thread", cause })?;
+        // The command line was checked.
+        let spawning = args.spawning().unwrap_or_default();
+        let start = |how| Spawning::start(how, &args.dir, address, Arc::clone(&host));
+        let spawning = spawning.map(start).transpose()?;
         let service = Service { host: Arc::clone(&host), secret };
         let server = listener.start(Arc::new(service)).map_err(Error::Net)?;
         log::info!("listening on {address}");
-        Ok(Self { server, ticks, end_ticks, is_ending, failed, host })
+        Ok(Self { server, ticks, end_ticks, spawning, is_ending, failed, host })
     }
 
     /// Returns the address that is listened on.
@@ -99,8 +105,11 @@ impl Running {
 
     /// Ends the ECS. What was told is durable already.
     pub fn stop(self) {
-        let Self { server, ticks, end_ticks, is_ending, failed: _, host } = self;
+        let Self { server, ticks, end_ticks, spawning, is_ending, failed: _, host } = self;
         is_ending.store(true, Ordering::Relaxed);
+        if let Some(spawning) = spawning {
+            spawning.stop();
+        }
         let left = server.stop(DRAIN);
         if left > 0 {
             log::info!("{left} connections were cut off");

@@ -30,6 +30,11 @@ fn help_names_every_flag_and_default() {
         "[default: 10000]",
         "--grace-ms",
         "[default: 1000]",
+        "--elastic",
+        "--spawn-command",
+        "--spawn-max",
+        "--spawn-timeout-s",
+        "[default: 60]",
         "--secret-file",
         "--insecure",
         "--max-connections",
@@ -53,6 +58,9 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         (&["--port", "many"], "many"),
         (&["--replicas", "17"], "1 to 16"),
         (&["rebuild"], "--from"),
+        (&["--spawn-command", "x"], "needs --elastic on"),
+        (&["--spawn-command", "x {who}"], "unknown placeholder {who}"),
+        (&["--spawn-max", "2"], "--spawn-command"),
         (&["surplus"], "surplus"),
     ] {
         let output = run(arguments);

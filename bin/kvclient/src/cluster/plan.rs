@@ -1,6 +1,7 @@
 //! A plan, for a person: shares before and after, and who would copy what from whom.
 
 use cluster::coordinator::elastic::Mode;
+use cluster::coordinator::spawn::Spawned;
 use cluster::coordinator::{Decided, Next, Plan, Status};
 
 use super::plain;
@@ -41,13 +42,14 @@ pub(super) fn lines(plan: &Plan, status: &Status) -> Vec<String> {
     }
     if let Some(next) = &plan.next {
         lines.push(String::new());
-        lines.extend(next_lines(next));
+        lines.extend(next_lines(next, plan.spawned.as_ref()));
+        lines.extend(plan.spawned.as_ref().map(spawned_lines).unwrap_or_default());
     }
     lines
 }
 
 /// Returns what would be decided next, in two lines at most.
-pub(super) fn next_lines(next: &Next) -> Vec<String> {
+pub(super) fn next_lines(next: &Next, spawned: Option<&Spawned>) -> Vec<String> {
     let mode = match next.mode {
         Mode::Off => "off",
         Mode::Suggest => "suggest",
@@ -59,6 +61,7 @@ pub(super) fn next_lines(next: &Next) -> Vec<String> {
         let copies = if next.slots == 1 { "copy" } else { "copies" };
         let will = match next.mode {
             Mode::On if next.step != "start" => "is decided",
+            Mode::On if spawned.is_some() => "is started",
             Mode::Off | Mode::Suggest | Mode::On => "is right",
         };
         lines.push(format!(
@@ -69,6 +72,29 @@ pub(super) fn next_lines(next: &Next) -> Vec<String> {
             next.transfer_ms.div_ceil(1000)
         ));
     }
+    lines
+}
+
+/// Returns which processes the ECS started, a line for each, and why one failed.
+pub(super) fn spawned_lines(spawned: &Spawned) -> Vec<String> {
+    let (count, max) = (spawned.processes.len(), spawned.max);
+    let mut lines = vec![format!("spawned: {count} of at most {max}")];
+    lines.extend(spawned.processes.iter().map(|process| {
+        let server = process.server.as_ref().map(|id| id.chars().take(8).collect::<String>());
+        format!(
+            "  {}  {}, pid {}, server {} at {}",
+            process.number,
+            plain(&process.state),
+            process.pid,
+            plain(server.as_deref().unwrap_or("not known yet")),
+            plain(process.address.as_deref().unwrap_or("-")),
+        )
+    }));
+    lines.extend(spawned.failure.as_ref().map(|why| {
+        let when =
+            spawned.retry_ms.map(|ms| format!("; the next may start in {} s", ms.div_ceil(1000)));
+        format!("  ! {}{}", plain(why), when.unwrap_or_default())
+    }));
     lines
 }
 

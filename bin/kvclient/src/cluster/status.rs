@@ -4,7 +4,7 @@ use cluster::Standing;
 use cluster::coordinator::{Move, ServerStatus, Status};
 
 use super::plain;
-use super::plan::{decided_line, next_lines};
+use super::plan::{decided_line, next_lines, spawned_lines};
 use super::table::{Names, Side, bar, bytes, count, percent, table, things};
 
 /// Returns the lines of a status.
@@ -27,12 +27,15 @@ pub(super) fn lines(status: &Status) -> Vec<String> {
         lines.push(String::new());
         lines.extend(status.hints.iter().map(|hint| format!("! {}", plain(hint))));
     }
-    if status.decided.is_some() || status.next.as_ref().is_some_and(|next| next.step != "none") {
+    let is_next = status.next.as_ref().is_some_and(|next| next.step != "none");
+    if status.decided.is_some() || is_next || status.spawned.is_some() {
         lines.push(String::new());
     }
     lines.extend(status.decided.as_ref().map(decided_line));
     let next = status.next.as_ref().filter(|next| next.step != "none");
-    lines.extend(next.map(next_lines).unwrap_or_default());
+    let spawned = status.spawned.as_ref();
+    lines.extend(next.map(|next| next_lines(next, spawned)).unwrap_or_default());
+    lines.extend(spawned.map(spawned_lines).unwrap_or_default());
     lines.push(String::new());
     lines.push(verdict(status));
     lines

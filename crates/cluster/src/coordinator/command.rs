@@ -6,12 +6,14 @@
 //! | leave | on the ring | off it and leaving, if somebody else is on it |
 //! | leave | standby, away | leaving: it ends, or does not join when it comes back |
 //! | rebalance | | the shares are level |
+//! | retire | standby, with nothing | leaving: nobody puts it on the ring while its process is being ended |
 //! | force complete | slots without a primary that this server held last | it is their primary: **acknowledged writes may be lost** |
 
 use super::Coordinator;
 use super::draft::Draft;
 use super::event::{Action, Answer, Command};
 use super::members;
+use super::register::set_standing;
 use crate::map::Standing;
 use crate::types::{ServerId, Time};
 
@@ -30,6 +32,7 @@ impl Coordinator {
                 draft.set_ring(self.placing.rebalance(self.map.ring()));
                 ("rebalance", None)
             }
+            Command::Retire(server) => ("retire", self.command_retire(server, &mut draft)),
             Command::ForceComplete(server) => {
                 ("force complete", self.command_force(now, server, &mut draft))
             }
@@ -38,10 +41,14 @@ impl Coordinator {
             return refusal;
         }
         let whom = match command {
-            Command::Join(id) | Command::Leave(id) | Command::ForceComplete(id) => format!(" {id}"),
+            Command::Join(id)
+            | Command::Leave(id)
+            | Command::Retire(id)
+            | Command::ForceComplete(id) => format!(" {id}"),
             Command::Rebalance => String::new(),
         };
-        let entry = draft.finish(&format!("operator: {why}{whom}"));
+        let who = if matches!(command, Command::Retire(_)) { "elastic" } else { "operator" };
+        let entry = draft.finish(&format!("{who}: {why}{whom}"));
         if self.commit(now, entry, actions) { Answer::Done } else { Answer::Already }
     }
 
@@ -67,6 +74,18 @@ impl Coordinator {
                 let is_left = self.leave(server, Standing::Leaving, draft);
                 (!is_left).then_some(Answer::NotNow)
             }
+        }
+    }
+
+    fn command_retire(&self, server: ServerId, draft: &mut Draft<'_>) -> Option<Answer> {
+        let Some(known) = self.map.servers().get(&server) else { return Some(Answer::NoServer) };
+        match known.standing {
+            Standing::Leaving => Some(Answer::Already),
+            Standing::Standby if !self.holds(server) => {
+                set_standing(server, Standing::Leaving, draft);
+                None
+            }
+            Standing::Standby | Standing::Serving | Standing::Away => Some(Answer::NotNow),
         }
     }
 

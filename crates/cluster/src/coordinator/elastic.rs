@@ -111,6 +111,8 @@ pub struct Seated {
     pub is_seen: bool,
     /// Whether it takes no more puts because its disk is full.
     pub is_full: bool,
+    /// Whether its process was started because it was wanted: it goes before those that were there anyway.
+    pub is_spawned: bool,
 }
 
 /// All that is known.
@@ -327,10 +329,15 @@ impl Known<'_> {
         if is_any_full || all.checked_div(others)? > limits.down_bytes {
             return None;
         }
-        let left = placement::leave(self.ring, emptiest.id, self.loads, self.settings());
-        let then_bytes = most(&self.stored(&left));
-        let step = Step::Drain { server: emptiest.id, bytes: bytes_of(emptiest), then_bytes };
-        (then_bytes <= limits.down_bytes).then_some(step)
+        let spawned = self.seated.iter().rev().filter(|server| server.is_spawned);
+        let spawned = spawned.min_by_key(|server| bytes_of(server));
+        let without = |server: &Seated| {
+            let left = placement::leave(self.ring, server.id, self.loads, self.settings());
+            let then_bytes = most(&self.stored(&left));
+            let step = Step::Drain { server: server.id, bytes: bytes_of(server), then_bytes };
+            (then_bytes <= limits.down_bytes).then_some(step)
+        };
+        spawned.and_then(without).or_else(|| without(emptiest))
     }
 }
 

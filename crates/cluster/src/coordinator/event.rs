@@ -74,6 +74,8 @@ pub enum Command {
     Leave(ServerId),
     /// Level the shares.
     Rebalance,
+    /// Let a server on standby go that holds nothing: its process is about to be ended.
+    Retire(ServerId),
     /// Take a slot's copy on this server for complete, though it may lack acknowledged writes: **may lose data**.
     ForceComplete(ServerId),
 }

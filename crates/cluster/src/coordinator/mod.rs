@@ -22,6 +22,7 @@
 //! | `moves` | what is still to be done |
 //! | `elastic` | whether the ring should grow, shrink or be levelled: a pure function |
 //! | `scale` | doing so, or saying so |
+//! | `spawn` | processes that the host starts when nobody is on standby, and ends |
 //! | `draft`, `check`, `journal` | decisions: in the making, their rules, as lines |
 //! | `status` | what operators are shown |
 //! | `tell` | what is sent when all is decided |
@@ -49,10 +50,11 @@ mod placing;
 mod register;
 mod request;
 mod scale;
+pub mod spawn;
 mod status;
 mod tell;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use error::Error;
 pub use event::{Action, Answer, Command, ConnectionId, Entry, Event, Settings, Ticket};
@@ -89,6 +91,8 @@ pub struct Coordinator {
     tries: BTreeMap<SlotId, Tries>,
     told: Told,
     scaling: Scaling,
+    /// Servers that are processes of the host.
+    spawned: BTreeSet<ServerId>,
 }
 
 impl Coordinator {
@@ -131,6 +135,7 @@ impl Coordinator {
             tries: BTreeMap::new(),
             told,
             scaling: Scaling::default(),
+            spawned: BTreeSet::new(),
         }
     }
 

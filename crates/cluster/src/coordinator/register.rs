@@ -103,7 +103,7 @@ impl Coordinator {
     }
 
     /// Returns whether a server holds a slot, or held one last that nobody holds now.
-    fn holds(&self, server: ServerId) -> bool {
+    pub(super) fn holds(&self, server: ServerId) -> bool {
         self.map.slots().any(|(_, slot)| slot.is_holder(server) || slot.former.contains(&server))
     }
 
@@ -156,7 +156,7 @@ impl Coordinator {
     }
 }
 
-fn set_standing(id: ServerId, standing: Standing, draft: &mut Draft<'_>) {
+pub(super) fn set_standing(id: ServerId, standing: Standing, draft: &mut Draft<'_>) {
     if let Some(server) = draft.server(id).cloned() {
         draft.set_server(id, Server { standing, ..server });
     }

@@ -8,7 +8,7 @@
 //!
 //! Left out: a disk that is full. Servers tell that to each other and not to the coordinator, so what is judged here has no full ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,8 @@ pub(super) struct Scaling {
     decided: Option<(Time, String)>,
     /// Whether a server is wanted, has been for long enough, and none is on standby.
     is_lacking: bool,
+    /// Whether one more server is right, for long enough or not.
+    is_growing: bool,
 }
 
 /// What would be decided next, with its numbers.
@@ -82,11 +84,12 @@ impl Coordinator {
         let pace = self.scaling.pace.get_or_insert_with(|| Pace::new(start, cool_down));
         let Ok(step) = judged else {
             pace.rest();
-            self.scaling.is_lacking = false;
+            (self.scaling.is_lacking, self.scaling.is_growing) = (false, false);
             return;
         };
         let is_due = pace.wait(now, &step).is_zero();
         self.scaling.is_lacking = is_due && matches!(step, Step::Lack { .. });
+        self.scaling.is_growing = matches!(step, Step::Add { .. } | Step::Lack { .. });
         if !is_due {
             return;
         }
@@ -155,6 +158,7 @@ impl Coordinator {
             id,
             is_seen: self.is_seen(now, id),
             is_full: false,
+            is_spawned: self.spawned.contains(&id),
         });
         let is_fit = |id: ServerId, standing| {
             standing == Standing::Standby && self.is_seen(now, id) && !self.has_failed(id)
@@ -178,6 +182,16 @@ impl Coordinator {
     #[must_use]
     pub fn is_lacking(&self) -> bool {
         self.scaling.is_lacking
+    }
+
+    /// Returns whether one more server was right when the ring was looked at last.
+    pub(super) fn is_growing(&self) -> bool {
+        self.scaling.is_growing
+    }
+
+    /// Says which servers are processes that the host started: of two that could go, they go first. Forgotten at a restart.
+    pub fn set_spawned(&mut self, servers: BTreeSet<ServerId>) {
+        self.spawned = servers;
     }
 
     /// Returns what would be decided next; `None` if nobody asks.

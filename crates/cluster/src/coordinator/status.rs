@@ -20,6 +20,7 @@ use hashring::Ring;
 use serde::{Deserialize, Serialize};
 
 use super::scale::{Decided, Next};
+use super::spawn::Spawned;
 use super::{Coordinator, journal};
 use crate::map::{Delta, Map, Standing};
 use crate::types::{Incarnation, ServerId, Time, Version};
@@ -52,6 +53,9 @@ pub struct Status {
     /// What was decided last by itself, since the ECS's start.
     #[serde(default)]
     pub decided: Option<Decided>,
+    /// Processes that the ECS started, if it may; the host tells.
+    #[serde(default)]
+    pub spawned: Option<Spawned>,
 }
 
 /// How a server stands.
@@ -162,6 +166,9 @@ pub struct Plan {
     /// What would be decided next by itself; nothing if that is off, or another wish was asked for.
     #[serde(default)]
     pub next: Option<Next>,
+    /// Processes that the ECS started, if it may; the host tells.
+    #[serde(default)]
+    pub spawned: Option<Spawned>,
 }
 
 /// A server's share before and after a plan.
@@ -224,6 +231,7 @@ impl Coordinator {
             is_stopped,
             next: self.next(now),
             decided: self.decided(now),
+            spawned: None,
         }
     }
 
@@ -249,6 +257,7 @@ impl Coordinator {
             shares: shares.filter(|share| share.before + share.after > 0).collect(),
             moves,
             next: if wish == Wish::Nothing { self.next(now) } else { None },
+            spawned: None,
         }
     }
 

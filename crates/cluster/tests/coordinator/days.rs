@@ -98,7 +98,7 @@ pub fn live(days: u64, seed: u64) -> Days {
             token_count: SETTINGS.tokens,
             seated: seated
                 .iter()
-                .map(|id| Seated { id: *id, is_seen: true, is_full: false })
+                .map(|id| Seated { id: *id, is_seen: true, is_full: false, is_spawned: false })
                 .collect(),
             standbys: (1..=SERVER_COUNT).map(ServerId).filter(|id| !seated.contains(id)).collect(),
             is_half_seen: true,

@@ -9,7 +9,7 @@ use cluster::{ELASTIC_MUTANTS, Planted, ServerId, Time};
 use hashring::{Ring, placement};
 
 use crate::play::{id, ms, slot};
-use crate::{days, scaling};
+use crate::{days, scaling, spawning};
 
 /// Slots of the ring.
 const SLOT_COUNT: u16 = 256;
@@ -37,7 +37,12 @@ pub fn facts(count: u128, bytes: u64) -> Facts {
     for name in 1..=count {
         ring = placement::join(&ring, id(name), &loads, placement::Settings { tokens: 4 });
     }
-    let seated = (1..=count).map(|name| Seated { id: id(name), is_seen: true, is_full: false });
+    let seated = (1..=count).map(|name| Seated {
+        id: id(name),
+        is_seen: true,
+        is_full: false,
+        is_spawned: false,
+    });
     Facts {
         ring,
         loads,
@@ -129,6 +134,15 @@ fn a_full_disk_counts_as_full_however_little_is_stored() {
 }
 
 #[test]
+fn of_two_that_could_go_one_that_was_started_for_this_goes_first() {
+    let spawned = facts(5, 10 * GB).with(|f| f.seated[1].is_spawned = true);
+    let judged = spawned.judge();
+    assert!(matches!(judged, Ok(Step::Drain { server: ServerId(2), .. })), "{judged:?}");
+    let full = facts(5, 19 * GB).with(|f| f.seated[1].is_spawned = true);
+    assert_eq!(full.judge(), Err(Rest::Fits), "and not because it was");
+}
+
+#[test]
 fn nobody_is_drained_below_as_many_servers_as_copies() {
     assert_eq!(word(facts(4, 1).judge()), "drain");
     assert_eq!(facts(3, 1).judge(), Err(Rest::Fits));
@@ -213,7 +227,7 @@ fn a_step_is_due_when_it_was_right_for_long_enough_and_the_ring_has_rested() {
 /// Every rule has a table or a history here that fails without it.
 #[test]
 fn every_planted_defect_of_growing_and_shrinking_is_found() {
-    let tests: [fn(); 10] = [
+    let tests: [fn(); 13] = [
         what_servers_store_says_whether_one_joins_or_goes,
         nothing_is_judged_while_something_is_not_known_or_not_done,
         a_full_disk_counts_as_full_however_little_is_stored,
@@ -223,6 +237,9 @@ fn every_planted_defect_of_growing_and_shrinking_is_found() {
         a_step_is_due_when_it_was_right_for_long_enough_and_the_ring_has_rested,
         scaling::after_a_start_a_whole_cool_down_is_waited,
         scaling::a_cluster_grows_and_shrinks_by_itself_one_server_in_each_cool_down,
+        spawning::one_is_started_after_the_other_while_servers_are_wanted_and_no_more_than_may_be,
+        spawning::what_is_drained_and_not_wanted_for_long_enough_is_ended_and_its_number_used_again,
+        spawning::after_each_failure_the_next_start_waits_twice_as_long_until_one_is_on_the_ring,
         || days::assert_calm(60),
     ];
     for (name, rule) in ELASTIC_MUTANTS {

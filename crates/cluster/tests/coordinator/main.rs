@@ -23,4 +23,5 @@ mod random;
 mod registration;
 mod requests;
 mod scaling;
+mod spawning;
 mod status;

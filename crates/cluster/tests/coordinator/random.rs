@@ -66,10 +66,11 @@ fn repeat(play: &mut Play, rng: &mut Rng, sent: &[(ConnectionId, ToEcs)]) {
 
 fn command(play: &mut Play, rng: &mut Rng) {
     let server = server(rng);
-    let command = match rng.u8(0..6) {
+    let command = match rng.u8(0..7) {
         0 | 1 => Command::Join(server),
         2 | 3 => Command::Leave(server),
         4 => Command::Rebalance,
+        5 => Command::Retire(server),
         _ => Command::ForceComplete(server),
     };
     play.command(command);
