@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// No joins, leaves and rebalances
     #[arg(long)]
     pub(crate) still: bool,
+    /// The ECS makes the ring grow and shrink by itself in each round, not just in one of four
+    #[arg(long, conflicts_with = "still")]
+    pub(crate) elastic: bool,
     /// One fault at a time
     #[arg(long)]
     pub(crate) alone: bool,

@@ -11,6 +11,7 @@ use cluster::coordinator::{ServerStatus, Status, WholeMap};
 use crate::copies::copy_files;
 use crate::network::{Network, Place};
 use crate::node::Node;
+use crate::patience::wait_for;
 
 /// Slots of the ring: few, so that each has many keys, and moves by the dozen.
 pub(crate) const SLOTS: &str = "64";
@@ -21,7 +22,11 @@ const FILE_LEN: &str = "4MiB";
 /// How long the ECS may take to answer.
 const ECS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Servers that stay on the ring.
-const RING_COUNT_MIN: usize = 3;
+pub(crate) const RING_COUNT_MIN: usize = 3;
+/// How long a server may stay away until the ECS takes it off the ring: longer than most faults, short enough for a round.
+pub(crate) const REJOIN_GRACE: Duration = Duration::from_secs(5);
+/// How long the cluster may take until it is whole: longer than a server that was taken off the ring needs to come back.
+const WHOLE_MAX: Duration = Duration::from_secs(60);
 
 /// A cluster.
 #[derive(Debug)]
@@ -34,6 +39,11 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<Node>,
     /// Numbers of the servers that were last asked to be on the ring.
     pub(crate) on_ring: BTreeSet<u8>,
+    /// Numbers of those that were killed while they left, and started again: they go on leaving, or come back like new ones if the
+    /// others had taken all from them by then.
+    pub(crate) undecided: BTreeSet<u8>,
+    /// Whether the ECS decides who is on the ring; then all count as asked for.
+    pub(crate) is_elastic: bool,
 }
 
 /// What changes who holds what, while faults come.
@@ -47,6 +57,8 @@ pub(crate) enum Movement {
     Leave(u8),
     /// The shares are made level.
     Rebalance,
+    /// The ECS makes the ring grow and shrink by itself.
+    Elastic,
 }
 
 impl Cluster {
@@ -56,7 +68,8 @@ impl Cluster {
         let secret = top.join("secret");
         fs::write(&secret, "a secret of the fault suite\n").expect("a file can be written");
         let secret = secret.to_string_lossy().into_owned();
-        let flags = ["--slots", SLOTS, "--secret-file", &secret];
+        let grace = REJOIN_GRACE.as_millis().to_string();
+        let flags = ["--slots", SLOTS, "--secret-file", &secret, "--rejoin-grace-ms", &grace];
         let mut ecs = Node::new(top, Place::Ecs, binaries.join("ecs"), &flags);
         ecs.start();
         ecs.wait_until_it_listens();
@@ -82,7 +95,8 @@ impl Cluster {
         for server in &servers {
             server.wait_until_it_listens();
         }
-        Self { network, ecs, servers, on_ring: (1..=count).collect() }
+        let (on_ring, undecided) = ((1..=count).collect(), BTreeSet::new());
+        Self { network, ecs, servers, on_ring, undecided, is_elastic: false }
     }
 
     /// Returns the process at `place`.
@@ -101,39 +115,75 @@ impl Cluster {
 
     /// Returns what the ECS says of the cluster, if it answers.
     pub(crate) fn status(&self) -> Option<Status> {
-        serde_json::from_str(self.ask("status")?.strip_prefix("status_success ")?).ok()
+        status()
     }
 
     /// Returns the whole map.
     pub(crate) fn map(&self) -> Option<WholeMap> {
-        serde_json::from_str(self.ask("map")?.strip_prefix("map_success ")?).ok()
+        serde_json::from_str(ask("map")?.strip_prefix("map_success ")?).ok()
     }
 
-    fn ask(&self, line: &str) -> Option<String> {
-        let config = Config { timeout: ECS_TIMEOUT, ..Config::default() };
-        Coordinator::new(Place::Ecs.address(), config).ask(line).ok()
+    /// Starts the ECS again, with these flags besides.
+    pub(crate) fn restart_ecs(&mut self, more_flags: &[&str]) {
+        self.ecs.kill();
+        self.ecs.more_flags = more_flags.iter().map(|&flag| flag.to_owned()).collect();
+        self.ecs.start();
+        self.ecs.wait_until_it_listens();
+    }
+
+    /// Waits until nothing is missing.
+    ///
+    /// # Errors
+    /// What is missing still, or how a process ended that nobody ended.
+    pub(crate) fn wait_until_whole(&mut self) -> Result<(), String> {
+        let (mut death, mut lacks) = (None, None);
+        wait_for(WHOLE_MAX, || {
+            death = self.deaths();
+            lacks = self.lacks();
+            death.is_some() || lacks.is_none()
+        });
+        match (death, lacks) {
+            (Some(death), _) => Err(death),
+            (None, Some(lacks)) => Err(format!("not whole after {WHOLE_MAX:?}: {lacks}")),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Returns what is missing until every slot has its ideal members, and every server asked for is on the ring.
-    pub(crate) fn lacks(&mut self) -> Option<String> {
-        if let Some(leaver) = self.leavers().find(|node| node.is_running()) {
+    fn lacks(&mut self) -> Option<String> {
+        let Some(status) = self.status() else { return Some("the ECS does not answer".to_owned()) };
+        let owners = owners(&status);
+        if let Some(leaver) =
+            self.leavers().find(|node| node.is_running() && !owners.contains(&node.place.number()))
+        {
             return Some(format!("{} still runs, though asked to leave", leaver.place));
         }
-        let Some(status) = self.status() else { return Some("the ECS does not answer".to_owned()) };
         let slots = &status.slots;
         if slots.complete != usize::from(status.slot_count) || !status.moves.is_empty() {
             return Some(format!("{slots:?}, {} moves, {:?}", status.moves.len(), status.hints));
         }
-        let owners: BTreeSet<u8> =
-            status.servers.iter().filter(|server| server.owned > 0).filter_map(number_of).collect();
-        (owners != self.on_ring)
-            .then(|| format!("on the ring are {owners:?} and not {:?}", self.on_ring))
+        if self.is_elastic {
+            return (owners.len() < RING_COUNT_MIN).then(|| format!("on the ring are {owners:?}"));
+        }
+        let stayed: Vec<u8> = self.undecided.intersection(&owners).copied().collect();
+        let expected: BTreeSet<u8> = self.on_ring.iter().copied().chain(stayed).collect();
+        if owners != expected {
+            return Some(format!("on the ring are {owners:?} and not {expected:?}"));
+        }
+        self.on_ring = expected;
+        self.undecided.clear();
+        None
+    }
+
+    /// Returns the servers that are not on the ring.
+    pub(crate) fn away(&self) -> Vec<u8> {
+        let all = self.servers.iter().map(|server| server.place.number());
+        all.filter(|number| !self.on_ring.contains(number)).collect()
     }
 
     /// Draws a movement that the ring allows.
     pub(crate) fn draw(&self, rng: &mut fastrand::Rng) -> Movement {
-        let all = 1..=u8::try_from(self.servers.len()).expect("servers are few");
-        let away: Vec<u8> = all.filter(|number| !self.on_ring.contains(number)).collect();
+        let away = self.away();
         match rng.u8(0..5) {
             0 => Movement::Still,
             1 => Movement::Rebalance,
@@ -152,7 +202,8 @@ impl Cluster {
     /// When the ECS refuses: all is whole when it is asked.
     pub(crate) fn begin(&mut self, movement: Movement) {
         let line = match movement {
-            Movement::Still => return,
+            // The second is begun by the round, which also ends it.
+            Movement::Still | Movement::Elastic => return,
             Movement::Join(number) => {
                 self.on_ring.insert(number);
                 return self.node(Place::Server(number)).start();
@@ -163,8 +214,22 @@ impl Cluster {
             }
             Movement::Rebalance => "rebalance".to_owned(),
         };
-        let reply = self.ask(&line).expect("the ECS answers");
+        let reply = ask(&line).expect("the ECS answers");
         assert!(reply.contains("_success"), "{line}: {reply}");
+    }
+
+    /// Returns how the ECS says that a server stands, if it answers.
+    pub(crate) fn standing(&self, number: u8) -> Option<ServerStatus> {
+        let servers = self.status()?.servers;
+        servers.into_iter().find(|server| number_of(server) == Some(number))
+    }
+
+    /// Returns whether a server is off the ring, and the others hold all.
+    pub(crate) fn is_off(&self, number: u8) -> bool {
+        let Some(status) = self.status() else { return false };
+        let server = status.servers.iter().find(|server| number_of(server) == Some(number));
+        let is_off = server.is_some_and(|server| server.owned == 0);
+        is_off && status.slots.complete == usize::from(status.slot_count)
     }
 
     /// Returns the servers that were asked to leave, or have left.
@@ -216,6 +281,21 @@ impl Cluster {
             let _kept = fs::create_dir_all(&data).and_then(|()| copy_files(&node.data(), &data));
         }
     }
+}
+
+/// Returns what the ECS says of the cluster, if it answers.
+pub(crate) fn status() -> Option<Status> {
+    serde_json::from_str(ask("status")?.strip_prefix("status_success ")?).ok()
+}
+
+fn ask(line: &str) -> Option<String> {
+    let config = Config { timeout: ECS_TIMEOUT, ..Config::default() };
+    Coordinator::new(Place::Ecs.address(), config).ask(line).ok()
+}
+
+/// Returns the numbers of the servers that own slots.
+pub(crate) fn owners(status: &Status) -> BTreeSet<u8> {
+    status.servers.iter().filter(|server| server.owned > 0).filter_map(number_of).collect()
 }
 
 /// Returns the number of a server that the ECS tells of, by its address.

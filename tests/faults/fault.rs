@@ -3,6 +3,8 @@
 //! | name | what happens | shown by |
 //! |---|---|---|
 //! | `kill`, `kill-two`, `kill-all` | `kill -9`, started again after a while | the process is reaped |
+//! | `kill-long` | the same, started again when the ECS has taken it off the ring and the others hold all | the ECS says so |
+//! | `kill-joiner`, `kill-leaver` | the same in the middle of its join or leave; a leaver may stay away for good | the ECS says so |
 //! | `pause`, `pause-ecs` | SIGSTOP, 0.3 to 3 s | every thread stands in `/proc` |
 //! | `cut-servers`, `one-way-servers` | two servers, in both directions or one | a probe that gets lost |
 //! | `cut-ecs`, `one-way-ecs` | a server and the ECS, in both directions or one | a probe |
@@ -23,7 +25,8 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cluster::{Cluster, RESERVE_LEN};
+use crate::cluster::{Cluster, REJOIN_GRACE, RESERVE_LEN};
+use crate::halfway;
 use crate::network::{Direction, Place, reached};
 use crate::patience::wait_for;
 use crate::relay::Delay;
@@ -40,6 +43,9 @@ pub(crate) enum Kind {
     Kill,
     KillTwo,
     KillAll,
+    KillLong,
+    KillJoiner,
+    KillLeaver,
     Pause,
     PauseEcs,
     CutServers,
@@ -63,7 +69,10 @@ pub(crate) enum Kind {
 /// What undoes a fault.
 #[derive(Debug)]
 enum Undo {
+    Nothing,
     Start(Vec<Place>),
+    /// When the ECS has taken it off the ring.
+    StartLate(Place),
     Resume(Place),
     Mend(Vec<Direction>),
     Hasten(Vec<Direction>, Delay),
@@ -90,9 +99,20 @@ impl Kind {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Returns whether all must be whole before: who loses its disk must not be the last that holds something.
+    /// Returns whether all must be whole before: who loses its disk must not be the last that holds something, and nobody comes or
+    /// goes while others do.
     pub(crate) fn needs_wholeness(self) -> bool {
+        self.stays_alone() || self.moves_servers()
+    }
+
+    /// Returns whether no other fault may come while it is there.
+    pub(crate) fn stays_alone(self) -> bool {
         self == Self::FailedSync
+    }
+
+    /// Returns whether a server joins or leaves for it.
+    pub(crate) fn moves_servers(self) -> bool {
+        matches!(self, Self::KillJoiner | Self::KillLeaver)
     }
 
     /// Returns whether it makes packets late.
@@ -112,10 +132,19 @@ impl Kind {
         rng.shuffle(&mut free);
         let is_free = |place| !busy.contains(&place);
         let first = |count: usize| (free.len() >= count).then(|| free[..count].to_vec());
+        let movable = || first(1).filter(|_| !cluster.is_elastic);
         match self {
-            Self::Kill | Self::Pause | Self::FullDisk | Self::SlowDisk | Self::FailedSync => {
-                first(1)
+            Self::KillJoiner => {
+                let away = cluster.away().first().map(|number| vec![Place::Server(*number)]);
+                away.filter(|_| !cluster.is_elastic).or_else(movable)
             }
+            Self::KillLeaver => movable(),
+            Self::KillLong
+            | Self::Kill
+            | Self::Pause
+            | Self::FullDisk
+            | Self::SlowDisk
+            | Self::FailedSync => first(1),
             Self::CutClients | Self::OneWayClients | Self::Isolate => first(1),
             Self::DelayClients | Self::Lag => first(1),
             Self::KillTwo | Self::CutServers | Self::OneWayServers | Self::DelayServers => first(2),
@@ -129,7 +158,7 @@ impl Kind {
         }
     }
 
-    /// Makes it, and shows that it is there.
+    /// Makes it, and shows that it is there; `None` if it came too late for that, and all goes on as if it had not been meant.
     ///
     /// # Errors
     /// If it cannot be shown.
@@ -138,15 +167,16 @@ impl Kind {
         cluster: &mut Cluster,
         places: Vec<Place>,
         rng: &mut Rng,
-    ) -> Result<Fault, String> {
+    ) -> Result<Option<Fault>, String> {
         let place = places[0];
-        let hold = Duration::from_millis(match self {
-            Self::Pause | Self::PauseEcs => rng.u64(300..=3000),
-            Self::RestartEcs => 0,
-            Self::KillAll => rng.u64(0..=500),
-            Self::KillEcs => rng.u64(500..=6000),
-            _ => rng.u64(300..=4000),
-        });
+        let millis = match self {
+            Self::Pause | Self::PauseEcs => 300..=3000,
+            Self::RestartEcs => 0..=0,
+            Self::KillAll => 0..=500,
+            Self::KillEcs => 500..=6000,
+            _ => 300..=4000,
+        };
+        let mut hold = Duration::from_millis(rng.u64(millis));
         let undo = match self {
             Self::Kill | Self::KillTwo | Self::KillAll | Self::KillEcs | Self::RestartEcs => {
                 for place in &places {
@@ -154,6 +184,20 @@ impl Kind {
                 }
                 Undo::Start(places.clone())
             }
+            Self::KillLong => {
+                cluster.node(place).kill();
+                hold = REJOIN_GRACE;
+                Undo::StartLate(place)
+            }
+            Self::KillJoiner => match halfway::kill_joiner(cluster, place.number(), rng)? {
+                true => Undo::Start(places.clone()),
+                false => return Ok(None),
+            },
+            Self::KillLeaver => match halfway::kill_leaver(cluster, place.number(), rng)? {
+                Some(true) => Undo::Start(places.clone()),
+                Some(false) => Undo::Nothing,
+                None => return Ok(None),
+            },
             Self::Pause | Self::PauseEcs => {
                 cluster.node(place).pause();
                 Undo::Resume(place)
@@ -184,7 +228,7 @@ impl Kind {
                 Undo::Replace(place)
             }
         };
-        Ok(Fault { kind: self, places, until: Instant::now() + hold, undo })
+        Ok(Some(Fault { kind: self, places, until: Instant::now() + hold, undo }))
     }
 
     /// Returns from whom it separates the first of `places`.
@@ -254,9 +298,19 @@ impl Kind {
 }
 
 impl Fault {
+    /// Returns the number of a server that must be off the ring before it is undone.
+    pub(crate) fn must_be_off(&self) -> Option<u8> {
+        match self.undo {
+            Undo::StartLate(place) => Some(place.number()),
+            _ => None,
+        }
+    }
+
     /// Undoes it.
     pub(crate) fn undo(self, cluster: &mut Cluster) {
         match self.undo {
+            Undo::Nothing => {}
+            Undo::StartLate(place) => cluster.node(place).start(),
             Undo::Start(places) => {
                 for place in places {
                     cluster.node(place).start();

@@ -33,6 +33,9 @@ pub(crate) struct Figures {
     pub(crate) faults: BTreeMap<Kind, usize>,
     /// Joins, leaves and rebalances.
     pub(crate) movement_count: usize,
+    /// How often the ring grew and shrank by itself.
+    pub(crate) grown_count: usize,
+    pub(crate) shrunk_count: usize,
     /// Faults that were there together with another one.
     pub(crate) together_count: usize,
     /// Packets that were held up, and those of them that came after a later one.
@@ -102,6 +105,8 @@ impl fmt::Display for Figures {
             self.unknown_percent()
         )?;
         writeln!(f, "joins, leaves, rebalances {:>9}", self.movement_count)?;
+        let (grown, shrunk) = (self.grown_count, self.shrunk_count);
+        writeln!(f, "grown by itself           {grown:>9}  (shrunk {shrunk} times)")?;
         writeln!(f, "records of copies alike   {:>9}", self.record_count)?;
         writeln!(f, "whole again within        {:>9.1} s", self.healed_max.as_secs_f64())?;
         let (late, overtaken) = self.late_counts;

@@ -9,8 +9,8 @@
 //! … -- --help
 //! ```
 //!
-//! A run is made of *rounds*: clients work, faults come and go, alone and two at a time, quiet or during a join, a leave or a
-//! rebalance; all is healed; every slot must get its ideal members; the clients stop; every key is read; the history is
+//! A run is made of *rounds*: clients work, faults come and go, alone and two at a time, quiet or during a join, a leave, a
+//! rebalance, or while the ring grows and shrinks by itself; all is healed; every slot must get its ideal members; the clients stop; every key is read; the history is
 //! judged by the checkers of the simulator; and the copies of each slot, read from each server's own files, must be equal.
 //!
 //! | module | |
@@ -23,6 +23,8 @@
 //! | [`cluster`] | the ECS and the servers, what the ECS says of them, and what it is asked to do |
 //! | [`load`], [`asks`] | client threads, and what they ask and note |
 //! | [`fault`] | the faults: how each is made, proven and undone |
+//! | [`halfway`] | kills in the middle of a join or a leave |
+//! | [`elastic`] | rounds in which the ring grows and shrinks by itself |
 //! | [`round`] | the order of it all |
 //! | [`copies`] | each server's own copy of each slot, compared |
 //! | [`figures`] | what was done, and whether it is enough |
@@ -56,8 +58,10 @@ mod binaries;
 mod check;
 mod cluster;
 mod copies;
+mod elastic;
 mod fault;
 mod figures;
+mod halfway;
 #[path = "../../crates/cluster/tests/sim/history.rs"]
 mod history;
 mod load;

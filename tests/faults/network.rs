@@ -48,7 +48,8 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    fn number(self) -> u8 {
+    /// Returns the last byte of its addresses: a server's own number.
+    pub(crate) fn number(self) -> u8 {
         match self {
             Self::Clients => 254,
             Self::Ecs => 100,

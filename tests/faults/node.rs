@@ -25,6 +25,8 @@ pub(crate) struct Node {
     pub(crate) place: Place,
     binary: PathBuf,
     flags: Vec<String>,
+    /// Flags besides, from its next start on.
+    pub(crate) more_flags: Vec<String>,
     home: PathBuf,
     child: Option<Child>,
 }
@@ -40,7 +42,7 @@ impl Node {
         mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk);
         assert!(mount.status().expect("mount can be run").success(), "{mount:?}");
         let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
-        Self { place, binary, flags, home, child: None }
+        Self { place, binary, flags, more_flags: Vec::new(), home, child: None }
     }
 
     /// Returns the folder of its data.
@@ -67,7 +69,8 @@ impl Node {
         let mut command = self.place.command(&self.binary.to_string_lossy());
         command.arg("--address").arg(self.place.ip());
         command.arg("--port").arg(crate::network::PORT.to_string());
-        command.arg("--dir").arg(self.data()).args(&self.flags).stdin(Stdio::null());
+        command.arg("--dir").arg(self.data()).args(&self.flags).args(&self.more_flags);
+        command.stdin(Stdio::null());
         command.stdout(File::create(self.beside("stdout")).expect("a file can be made"));
         self.child = Some(command.stderr(log).spawn().expect("nsenter can be run"));
     }

@@ -22,8 +22,9 @@ use fastrand::Rng;
 use crate::args::Args;
 use crate::binaries::scratch;
 use crate::check;
-use crate::cluster::{Cluster, Movement};
+use crate::cluster::{Cluster, Movement, RING_COUNT_MIN};
 use crate::copies;
+use crate::elastic::Tide;
 use crate::fault::{Fault, Kind};
 use crate::figures::Figures;
 use crate::history::{History, Status};
@@ -38,8 +39,12 @@ const MINUTES_DEFAULT: f64 = 2.0;
 const ROUND: Duration = Duration::from_secs(20);
 /// Faults at a time.
 const TOGETHER_COUNT_MAX: usize = 2;
-/// How long the cluster may take until it is whole: longer than a server that was taken off the ring needs to come back.
-const WHOLE_MAX: Duration = Duration::from_secs(60);
+/// How long the ECS may take, after its grace, to take a server off the ring and have its copies made elsewhere.
+const OFF_MAX: Duration = Duration::from_secs(40);
+/// How often the ECS is asked whether it has.
+const OFF_ASKED_EVERY: Duration = Duration::from_millis(100);
+/// Of so many rounds one is elastic.
+const ELASTIC_EVERY: usize = 4;
 /// How long copies may take to be alike, when nobody writes any more.
 const ALIKE_MAX: Duration = Duration::from_secs(10);
 /// How long after the start of all servers nobody expects them to serve.
@@ -58,6 +63,8 @@ struct Run {
     kinds: Vec<Kind>,
     /// Those that come next, the last first.
     deck: Vec<Kind>,
+    /// When the ECS was asked last whether a server is off the ring.
+    asked_at: Instant,
     figures: Figures,
 }
 
@@ -77,6 +84,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         began_at: Instant::now(),
         kinds: kinds(args),
         deck: Vec::new(),
+        asked_at: Instant::now(),
         figures: Figures::default(),
     };
     let ended = catch_unwind(AssertUnwindSafe(|| run.rounds()));
@@ -89,7 +97,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn kinds(args: &Args) -> Vec<Kind> {
-    if args.only.is_empty() { Kind::value_variants().to_vec() } else { args.only.clone() }
+    let all = Kind::value_variants();
+    let kinds = if args.only.is_empty() { all } else { &args.only };
+    let may_move = !args.still && usize::from(args.servers) > RING_COUNT_MIN;
+    kinds.iter().copied().filter(|kind| may_move || !kind.moves_servers()).collect()
 }
 
 impl Run {
@@ -98,7 +109,7 @@ impl Run {
     }
 
     fn rounds(&mut self) -> Result<(), String> {
-        self.wait_until_whole()?;
+        self.cluster.wait_until_whole()?;
         let mut left = self.length();
         while !left.is_zero() {
             let length = left.min(ROUND);
@@ -113,10 +124,16 @@ impl Run {
         let load = plan.start();
         let began_at = Instant::now();
         let movement = self.begin_movement();
+        let tide = (movement == Movement::Elastic).then(|| Tide::begin(&mut self.cluster));
         let down = self.faults(length, &load)?;
         let healing_at = Instant::now();
-        self.wait_until_whole()?;
+        self.cluster.wait_until_whole()?;
         let healed = healing_at.elapsed();
+        if let Some(tide) = tide {
+            let (grown, shrunk) = tide.end(&mut self.cluster)?;
+            self.figures.grown_count += grown;
+            self.figures.shrunk_count += shrunk;
+        }
         let worked = began_at.elapsed().saturating_sub(down);
         let mut operations = load.stop();
         self.figures.note(&operations, worked);
@@ -164,7 +181,10 @@ impl Run {
     }
 
     fn begin_movement(&mut self) -> Movement {
+        let is_many = usize::from(self.args.servers) > RING_COUNT_MIN;
+        let is_turn = self.figures.round_count % ELASTIC_EVERY == 1 && !self.args.still;
         let movement = match self.args.still {
+            _ if is_many && (is_turn || self.args.elastic) => Movement::Elastic,
             true => Movement::Still,
             false => self.cluster.draw(&mut self.rng),
         };
@@ -182,8 +202,7 @@ impl Run {
             if let Some(death) = self.unexpected_death(&there) {
                 return Err(death);
             }
-            let is_over = |fault: &Fault| fault.until <= Instant::now() || end_at <= Instant::now();
-            if let Some(index) = there.iter().position(is_over) {
+            if let Some(index) = self.find_over(&there, end_at)? {
                 let fault = there.remove(index);
                 fault.undo(&mut self.cluster);
             }
@@ -204,29 +223,72 @@ impl Run {
         Ok(down)
     }
 
+    /// Returns the index of a fault that is to be undone.
+    ///
+    /// # Errors
+    /// If a server stays on the ring that is to be off it.
+    fn find_over(&mut self, there: &[Fault], end_at: Instant) -> Result<Option<usize>, String> {
+        let now = Instant::now();
+        let is_late = |fault: &Fault| fault.until <= now;
+        let (waiting, plain): (Vec<usize>, Vec<usize>) =
+            (0..there.len()).partition(|index| there[*index].must_be_off().is_some());
+        if let Some(index) = plain.iter().find(|index| is_late(&there[**index]) || end_at <= now) {
+            return Ok(Some(*index));
+        }
+        let Some(index) = waiting.into_iter().find(|index| is_late(&there[*index])) else {
+            return Ok(None);
+        };
+        let is_ecs_there = !there.iter().any(|fault| fault.places.contains(&Place::Ecs));
+        if !is_ecs_there || self.asked_at.elapsed() < OFF_ASKED_EVERY {
+            return Ok(None);
+        }
+        let is_off = there[index].must_be_off().is_some_and(|number| self.cluster.is_off(number));
+        self.asked_at = Instant::now();
+        if !is_off && there[index].until + OFF_MAX < now {
+            return Err(format!("{} was not taken off the ring", there[index].places[0]));
+        }
+        Ok(is_off.then_some(index))
+    }
+
     /// A server whose syncs fail may end; nobody else may.
     fn unexpected_death(&mut self, there: &[Fault]) -> Option<String> {
         let may_end = there.iter().any(|fault| fault.kind == Kind::FailedSync);
         if may_end { None } else { self.cluster.deaths() }
     }
 
-    fn next_fault(&mut self, there: &[Fault], load: &Load) -> Result<Option<Fault>, String> {
-        if self.deck.is_empty() {
-            self.deck = self.kinds.clone();
-            self.rng.shuffle(&mut self.deck);
-        }
-        let Some(kind) = self.deck.last().copied() else { return Ok(None) };
-        let is_alone = |kind: Kind| kind.needs_wholeness();
-        if !there.is_empty() && (is_alone(kind) || there.iter().any(|fault| is_alone(fault.kind))) {
-            return Ok(None);
-        }
+    /// Draws what comes next: the next card that can be played. Those that cannot stay until they can.
+    fn deal(&mut self, there: &[Fault]) -> Option<(Kind, Vec<Place>)> {
         let busy: Vec<Place> =
             there.iter().flat_map(|fault| fault.places.iter().copied()).collect();
-        let Some(places) = kind.draw(&self.cluster, &busy, &mut self.rng) else { return Ok(None) };
-        if kind.needs_wholeness() {
-            self.wait_until_whole()?;
+        for _ in 0..2 {
+            for index in (0..self.deck.len()).rev() {
+                let kind = self.deck[index];
+                if (there.is_empty() || !kind.needs_wholeness())
+                    && let Some(places) = kind.draw(&self.cluster, &busy, &mut self.rng)
+                {
+                    self.deck.remove(index);
+                    return Some((kind, places));
+                }
+            }
+            if !there.is_empty() && !self.deck.is_empty() {
+                return None;
+            }
+            let mut fresh: Vec<Kind> =
+                self.kinds.iter().copied().filter(|kind| !self.deck.contains(kind)).collect();
+            self.rng.shuffle(&mut fresh);
+            self.deck.extend(fresh);
         }
-        self.deck.pop();
+        None
+    }
+
+    fn next_fault(&mut self, there: &[Fault], load: &Load) -> Result<Option<Fault>, String> {
+        if there.iter().any(|fault| fault.kind.stays_alone()) {
+            return Ok(None);
+        }
+        let Some((kind, places)) = self.deal(there) else { return Ok(None) };
+        if kind.needs_wholeness() {
+            self.cluster.wait_until_whole()?;
+        }
         let names: Vec<String> = places.iter().map(Place::to_string).collect();
         println!(
             "{:>6.1} s  {} {} ({} done so far)",
@@ -235,29 +297,16 @@ impl Run {
             names.join(" "),
             load.ok_count(),
         );
-        match kind.inject(&mut self.cluster, places, &mut self.rng) {
-            Ok(fault) => Ok(Some(fault)),
-            // Beside another fault nothing may be written that a disk could be slow at: it is not counted.
-            Err(error) if !there.is_empty() => {
-                println!("          it was not there, and does not count: {error}");
-                Ok(None)
-            }
-            Err(error) => Err(format!("{} was not there: {error}", kind.name())),
-        }
-    }
-
-    fn wait_until_whole(&mut self) -> Result<(), String> {
-        let (mut death, mut lacks) = (None, None);
-        wait_for(WHOLE_MAX, || {
-            death = self.cluster.deaths();
-            lacks = self.cluster.lacks();
-            death.is_some() || lacks.is_none()
-        });
-        match (death, lacks) {
-            (Some(death), _) => Err(death),
-            (None, Some(lacks)) => Err(format!("not whole after {WHOLE_MAX:?}: {lacks}")),
-            (None, None) => Ok(()),
-        }
+        let told = match kind.inject(&mut self.cluster, places, &mut self.rng) {
+            Ok(Some(fault)) => return Ok(Some(fault)),
+            Ok(None) => "it came too late".to_owned(),
+            // Beside another fault nothing may be written that a disk could be slow at.
+            Err(error) if !there.is_empty() => error,
+            Err(error) => return Err(format!("{} was not there: {error}", kind.name())),
+        };
+        println!("          it does not count: {told}");
+        self.deck.insert(0, kind);
+        Ok(None)
     }
 
     /// Judges what clients saw, and what servers hold; returns how many records they hold alike.
