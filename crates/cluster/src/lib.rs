@@ -36,6 +36,7 @@ mod peer;
 mod pending;
 mod replica;
 pub mod server;
+mod slot_set;
 mod storage;
 mod types;
 mod wire;

@@ -5,7 +5,7 @@
 //! what the peer says as primary; messages about an epoch that is not known here yet wait, with all that follow
 //! them, for the map.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::lease::Lease;
 use crate::message::Message;
@@ -16,6 +16,9 @@ use crate::types::{Epoch, Incarnation, Lsn, Number, Session, SlotId, Time, Versi
 pub(crate) const BLOCKED_COUNT_MAX: usize = 65_536;
 /// Bytes of those messages at most, about: four values of the greatest length.
 pub(crate) const BLOCKED_LEN_MAX: usize = 64 << 20;
+
+/// Marks whose memory is kept when all are reached.
+const KEPT_MARK_COUNT_MAX: usize = 16_384;
 
 /// Another server.
 #[derive(Debug, Default)]
@@ -54,8 +57,8 @@ pub(crate) struct Outward {
     pub(crate) slot_sent: u64,
     /// Acknowledged up to here.
     pub(crate) acked: u64,
-    /// What acknowledgements mean, by position.
-    pub(crate) marks: BTreeMap<u64, Vec<Mark>>,
+    /// What acknowledgements mean, in the order of their positions.
+    pub(crate) marks: VecDeque<(u64, Mark)>,
 }
 
 /// What an acknowledgement of a position means.
@@ -163,7 +166,7 @@ impl Outward {
             sent: 0,
             slot_sent: 0,
             acked: 0,
-            marks: BTreeMap::new(),
+            marks: VecDeque::new(),
         }
     }
 
@@ -171,17 +174,24 @@ impl Outward {
     pub(crate) fn mark(&mut self, mark: Mark) -> bool {
         let is_reached = self.acked >= self.slot_sent;
         if !is_reached {
-            self.marks.entry(self.slot_sent).or_default().push(mark);
+            self.marks.push_back((self.slot_sent, mark));
         }
         is_reached
     }
 
-    /// Takes out the marks up to a position.
-    pub(crate) fn acknowledged(&mut self, upto: u64) -> Vec<Mark> {
+    /// Notes that everything up to a position is durable there.
+    pub(crate) fn acknowledge(&mut self, upto: u64) {
         self.acked = self.acked.max(upto);
-        let later = self.marks.split_off(&upto.saturating_add(1));
-        let marks = std::mem::replace(&mut self.marks, later);
-        marks.into_values().flatten().collect()
+    }
+
+    /// Takes out the next mark that is reached.
+    pub(crate) fn pop_mark(&mut self) -> Option<Mark> {
+        self.marks.front().filter(|(position, _)| *position <= self.acked)?;
+        let (_, mark) = self.marks.pop_front()?;
+        if self.marks.is_empty() {
+            self.marks.shrink_to(KEPT_MARK_COUNT_MAX);
+        }
+        Some(mark)
     }
 }
 
@@ -245,8 +255,10 @@ mod tests {
         assert!(!outward.mark(mark));
         (outward.sent, outward.slot_sent) = (5, 4);
         assert!(!outward.mark(mark));
-        assert_eq!(outward.acknowledged(3), [mark]);
-        assert_eq!(outward.acknowledged(4), [mark]);
+        for upto in [3, 4] {
+            outward.acknowledge(upto);
+            assert_eq!((outward.pop_mark(), outward.pop_mark()), (Some(mark), None));
+        }
         assert!(outward.mark(mark), "acknowledged already");
     }
 }

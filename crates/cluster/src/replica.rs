@@ -10,12 +10,15 @@
 //! The map decides the role; this file keeps the state that goes with it. A replica's *stay* is a number that rises
 //! whenever it begins another role or the primary's term changes: what was begun in one stay cannot end in another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::event::{OpId, Reply};
 use crate::message::Change;
 use crate::pending::Pending;
 use crate::types::{Bytes, Epoch, Lsn, Number, Request, ServerId, SlotId, Time};
+
+/// Places for those who wait that a slot keeps when nobody waits.
+const KEPT_WAITER_COUNT_MAX: usize = 64;
 
 /// A slot on this server.
 #[derive(Debug)]
@@ -81,7 +84,7 @@ pub(crate) struct Primary {
     /// Everybody else who holds the slot.
     pub(crate) followers: BTreeMap<ServerId, Follower>,
     /// Who waits for which record.
-    pub(crate) waiters: BTreeMap<Lsn, Vec<Waiter>>,
+    pub(crate) waiters: Waiters,
     /// What was asked of the coordinator and is not settled.
     pub(crate) ask: Option<Asked>,
     /// What the tombstone floor becomes when another age has passed (R5).
@@ -118,6 +121,37 @@ pub(crate) struct Asked {
 pub(crate) struct Waiter {
     pub(crate) op: OpId,
     pub(crate) reply: Reply,
+}
+
+/// Who waits, in the order of what is waited for; for the same record, in the order of coming.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(VecDeque<(Lsn, Waiter)>);
+
+impl Waiters {
+    /// Lets somebody wait for the commit of a record: nearly always the newest.
+    pub(crate) fn push(&mut self, lsn: Lsn, waiter: Waiter) {
+        let is_last = self.0.back().is_none_or(|(last, _)| *last <= lsn);
+        let place = match is_last {
+            true => self.0.len(),
+            false => self.0.partition_point(|(at, _)| *at <= lsn),
+        };
+        self.0.insert(place, (lsn, waiter));
+    }
+
+    /// Takes out the first, if what it waits for is not above `upto`.
+    pub(crate) fn pop_upto(&mut self, upto: Lsn) -> Option<Waiter> {
+        self.0.front().filter(|(at, _)| *at <= upto)?;
+        let (_, waiter) = self.0.pop_front()?;
+        if self.0.is_empty() {
+            self.0.shrink_to(KEPT_WAITER_COUNT_MAX);
+        }
+        Some(waiter)
+    }
+
+    /// Returns all of them.
+    pub(crate) fn into_all(self) -> impl Iterator<Item = Waiter> {
+        self.0.into_iter().map(|(_, waiter)| waiter)
+    }
 }
 
 /// A member or learner, as its primary sees it in this epoch and session.

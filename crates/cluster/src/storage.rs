@@ -79,8 +79,8 @@ pub trait Storage {
     /// return; a floor that is not above the present one changes nothing and costs nothing.
     fn raise_request_floors(&mut self, floors: &[(SlotId, Lsn)]);
 
-    /// Appends a record to the slot's log. It is pending until it is published. A record with a key already pending
-    /// or published at this very lsn is not appended again.
+    /// Appends a record to the slot's log. It is pending until it is published. Whoever calls it has seen that the key has
+    /// no record of this very lsn, pending or published.
     ///
     /// # Errors
     /// `Full` and `Failed`: nothing was done.

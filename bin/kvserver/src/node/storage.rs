@@ -169,12 +169,6 @@ impl NodeStorage {
     fn demand<T>(&self, done: Result<T, Error>) -> Option<T> {
         self.stage.borrow_mut().check(done)
     }
-
-    fn is_known(&self, slot: SlotId, record: &Record) -> bool {
-        let id = engine_slot(slot);
-        self.store.pending_info(id, record.lsn, &record.key).is_some()
-            || self.store.entry(id, &record.key).is_some_and(|entry| entry.lsn == record.lsn)
-    }
 }
 
 impl Storage for NodeStorage {
@@ -240,9 +234,6 @@ impl Storage for NodeStorage {
     }
 
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
-        if self.is_known(slot, record) {
-            return Ok(Position(self.appended));
-        }
         let mut stage = self.stage.borrow_mut();
         if stage.has_failed {
             return Err(Refused::Failed);

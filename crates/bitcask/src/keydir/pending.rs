@@ -4,6 +4,9 @@
 //! a record takes it from here into the table in one step, and a merge, which keeps pending records, always finds a
 //! record in the one or the other.
 //!
+//! With thousands of slots a slot has a handful of them at a time, for the milliseconds of a commit: up to
+//! [`FEW_COUNT_MAX`] stand in a row, whose memory is kept; more go into a tree until none is left.
+//!
 //! A record that was appended twice is here once. How often it is in the files besides is counted, because the table
 //! must count it when the record is published: see *stale* there.
 
@@ -16,6 +19,9 @@ use crate::types::{Lsn, Request};
 
 /// Bytes of memory of a record besides its key: the map's nodes are about two thirds full.
 const MEMORY_LEN: usize = (size_of::<Key>() + size_of::<Pending>()) * 3 / 2;
+
+/// Records that stand in a row: as many as are moved faster than a node of a tree is made.
+const FEW_COUNT_MAX: usize = 16;
 
 type Key = (Lsn, Box<[u8]>);
 
@@ -33,47 +39,169 @@ pub(crate) struct Pending {
 /// One slot's pending records.
 #[derive(Debug, Default)]
 pub(crate) struct PendingTable {
-    map: BTreeMap<Key, Pending>,
+    map: Map,
     record_len: u64,
     key_len: usize,
 }
 
+/// Records in the order of their keys.
+#[derive(Debug)]
+enum Map {
+    Few(Vec<(Key, Pending)>),
+    Many(BTreeMap<Key, Pending>),
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+/// Returns where a record stands in a row, or would stand.
+fn place(few: &[(Key, Pending)], lsn: Lsn, key: &[u8]) -> Result<usize, usize> {
+    few.binary_search_by(|((at, name), _)| at.cmp(&lsn).then_with(|| (**name).cmp(key)))
+}
+
+impl Map {
+    fn count(&self) -> usize {
+        match self {
+            Self::Few(few) => few.len(),
+            Self::Many(many) => many.len(),
+        }
+    }
+
+    fn first(&self) -> Option<&Key> {
+        match self {
+            Self::Few(few) => few.first().map(|(key, _)| key),
+            Self::Many(many) => many.first_key_value().map(|(key, _)| key),
+        }
+    }
+
+    fn last(&self) -> Option<&Key> {
+        match self {
+            Self::Few(few) => few.last().map(|(key, _)| key),
+            Self::Many(many) => many.last_key_value().map(|(key, _)| key),
+        }
+    }
+
+    fn get(&self, lsn: Lsn, key: &[u8]) -> Option<&Pending> {
+        match self {
+            Self::Few(few) => few.get(place(few, lsn, key).ok()?).map(|(_, pending)| pending),
+            Self::Many(many) => many.get(&(lsn, key.into())),
+        }
+    }
+
+    fn get_mut(&mut self, lsn: Lsn, key: &[u8]) -> Option<&mut Pending> {
+        match self {
+            Self::Few(few) => {
+                let place = place(few, lsn, key).ok()?;
+                few.get_mut(place).map(|(_, pending)| pending)
+            }
+            Self::Many(many) => many.get_mut(&(lsn, key.into())),
+        }
+    }
+
+    /// Takes in a record that is not here.
+    fn insert(&mut self, lsn: Lsn, key: &[u8], new: Pending) {
+        let at = (lsn, Box::from(key));
+        match self {
+            Self::Few(few) if few.len() < FEW_COUNT_MAX => {
+                let place = place(few, lsn, key).unwrap_or_else(|place| place);
+                few.insert(place, (at, new));
+            }
+            Self::Few(few) => {
+                let mut many: BTreeMap<_, _> = std::mem::take(few).into_iter().collect();
+                many.insert(at, new);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => {
+                many.insert(at, new);
+            }
+        }
+    }
+
+    fn remove(&mut self, lsn: Lsn, key: &[u8]) -> Option<Pending> {
+        match self {
+            Self::Few(few) => {
+                let place = place(few, lsn, key).ok()?;
+                Some(few.remove(place).1)
+            }
+            Self::Many(many) => {
+                let pending = many.remove(&(lsn, key.into()));
+                self.thin();
+                pending
+            }
+        }
+    }
+
+    fn pop_first(&mut self) -> Option<(Key, Pending)> {
+        match self {
+            Self::Few(few) => (!few.is_empty()).then(|| few.remove(0)),
+            Self::Many(many) => {
+                let first = many.pop_first();
+                self.thin();
+                first
+            }
+        }
+    }
+
+    /// Gives an empty tree up.
+    fn thin(&mut self) {
+        if self.count() == 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Key, &Pending)> {
+        let (few, many) = match self {
+            Self::Few(few) => (Some(few), None),
+            Self::Many(many) => (None, Some(many)),
+        };
+        let few = few.into_iter().flatten().map(|(key, pending)| (key, pending));
+        few.chain(many.into_iter().flatten())
+    }
+}
+
 impl PendingTable {
-    /// Returns the key of a record, if it can be here at all: most records that are asked for are older.
-    fn key(&self, lsn: Lsn, key: &[u8]) -> Option<Key> {
-        self.lowest().is_some_and(|lowest| lsn >= lowest).then(|| (lsn, key.into()))
+    /// Returns whether a record of this lsn can be here at all: most that are asked for are older.
+    fn may_have(&self, lsn: Lsn) -> bool {
+        self.lowest().is_some_and(|lowest| lsn >= lowest)
     }
 
     /// Returns the lowest lsn.
     pub(crate) fn lowest(&self) -> Option<Lsn> {
-        self.map.first_key_value().map(|((lsn, _), _)| *lsn)
+        self.map.first().map(|(lsn, _)| *lsn)
     }
 
     /// Returns the highest lsn.
     pub(crate) fn highest(&self) -> Option<Lsn> {
-        self.map.last_key_value().map(|((lsn, _), _)| *lsn)
+        self.map.last().map(|(lsn, _)| *lsn)
     }
 
     pub(crate) fn find(&self, lsn: Lsn, key: &[u8]) -> Option<&Pending> {
-        self.map.get(&self.key(lsn, key)?)
+        self.may_have(lsn).then(|| self.map.get(lsn, key))?
+    }
+
+    fn find_mut(&mut self, lsn: Lsn, key: &[u8]) -> Option<&mut Pending> {
+        self.may_have(lsn).then(|| self.map.get_mut(lsn, key))?
     }
 
     /// Takes a record in; returns whether it is new, and not another copy of one that is here.
     pub(crate) fn insert(&mut self, key: &[u8], new: Pending) -> bool {
-        let at = (new.entry.lsn, Box::from(key));
-        if let Some(known) = self.map.get_mut(&at) {
+        let lsn = new.entry.lsn;
+        if let Some(known) = self.map.get_mut(lsn, key) {
             known.copy_count += u32::from(!mutant!("copy of a pending record uncounted"));
             return false;
         }
         self.record_len += new.entry.live_len();
         self.key_len += key.len();
-        self.map.insert(at, new);
+        self.map.insert(lsn, key, new);
         true
     }
 
     /// Takes a record out.
     pub(crate) fn remove(&mut self, lsn: Lsn, key: &[u8]) -> Option<Pending> {
-        let pending = self.map.remove(&self.key(lsn, key)?)?;
+        let pending = self.may_have(lsn).then(|| self.map.remove(lsn, key))??;
         self.uncount(key, &pending);
         Some(pending)
     }
@@ -93,8 +221,8 @@ impl PendingTable {
 
     /// Points a record from one of the files `from` to its copy at `new`; returns where it pointed.
     pub(crate) fn relocate(&mut self, key: &[u8], from: &[FileId], new: &Entry) -> Option<Entry> {
-        let at = self.key(new.lsn, key)?;
-        let pending = self.map.get_mut(&at).filter(|known| from.contains(&known.entry.file))?;
+        let pending =
+            self.find_mut(new.lsn, key).filter(|known| from.contains(&known.entry.file))?;
         let old = std::mem::replace(&mut pending.entry, *new);
         self.record_len = self.record_len + new.live_len() - old.live_len();
         Some(old)
@@ -102,8 +230,7 @@ impl PendingTable {
 
     /// Notes that one more copy of a record is in no data file any more; returns whether there was one to note.
     pub(crate) fn forget_copy(&mut self, lsn: Lsn, key: &[u8]) -> bool {
-        let Some(at) = self.key(lsn, key) else { return false };
-        let pending = self.map.get_mut(&at).filter(|pending| pending.copy_count > 0);
+        let pending = self.find_mut(lsn, key).filter(|pending| pending.copy_count > 0);
         pending.map(|pending| pending.copy_count -= 1).is_some()
     }
 
@@ -113,7 +240,7 @@ impl PendingTable {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.map.len()
+        self.map.count()
     }
 
     /// Returns the bytes of the records on disk.
@@ -123,7 +250,7 @@ impl PendingTable {
 
     /// Returns about how many bytes of memory the table holds.
     pub(crate) fn memory_len(&self) -> usize {
-        self.map.len() * MEMORY_LEN + self.key_len
+        self.map.count() * MEMORY_LEN + self.key_len
     }
 }
 
@@ -161,6 +288,24 @@ mod tests {
         assert_eq!((popped.len(), lsns(&table)), (3, vec![5]));
         assert_eq!((table.record_len(), table.count()), (100, 1));
         assert_eq!((table.lowest(), table.highest()), (Some(Lsn(5)), Some(Lsn(5))));
+    }
+
+    #[test]
+    fn more_than_a_few_records_are_found_and_taken_in_their_order_too_r2() {
+        let mut table = PendingTable::default();
+        let count = 3 * FEW_COUNT_MAX as u64;
+        for lsn in (1..=count).rev() {
+            assert!(table.insert(b"k", pending(lsn, 1)));
+            assert!(!table.insert(b"k", pending(lsn, 2)), "a copy");
+        }
+        assert!(table.remove(Lsn(2), b"k").is_some() && table.find(Lsn(2), b"k").is_none());
+        assert_eq!(table.find(Lsn(count), b"k").map(|found| found.copy_count), Some(1));
+        let popped: Vec<u64> = std::iter::from_fn(|| table.pop_up_to(Lsn(count)))
+            .map(|(_, pending)| pending.entry.lsn.0)
+            .collect();
+        assert_eq!(popped, [1].into_iter().chain(3..=count).collect::<Vec<_>>());
+        assert_eq!((table.record_len(), table.memory_len(), table.lowest()), (0, 0, None));
+        assert!(table.insert(b"k", pending(9, 1)) && table.remove(Lsn(9), b"k").is_some());
     }
 
     #[test]

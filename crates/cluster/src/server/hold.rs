@@ -258,7 +258,7 @@ impl Replica {
 
     /// Publishes pending records up to an lsn, which becomes the commit point. It never falls (R12).
     pub(super) fn publish_upto(&mut self, commit: Lsn, storage: &mut dyn Storage) {
-        for item in self.pending.take_upto(commit) {
+        while let Some(item) = self.pending.pop_upto(commit) {
             storage.publish(self.slot, item.info.lsn, &item.info.key);
         }
         if commit > self.commit {

@@ -105,7 +105,9 @@ impl Server {
             cx.actions.push(Action::Close(link));
             return self.closed(link, cx.now);
         }
-        for mark in outward.acknowledged(upto) {
+        outward.acknowledge(upto);
+        let next = |server: &mut Self| server.peers.get_mut(&from)?.outward.as_mut()?.pop_mark();
+        while let Some(mark) = next(self) {
             self.mark_reached(from, mark, cx);
         }
     }
@@ -161,28 +163,27 @@ impl Server {
         };
         let primary = self.replica_mut(slot).and_then(Replica::primary_mut);
         let Some(primary) = primary else { return };
-        let later = primary.waiters.split_off(&Lsn(upto.0 + 1));
-        let answered = std::mem::replace(&mut primary.waiters, later);
-        let answers = answered.into_values().flatten().map(|waiter| match reads {
-            Err(refusal) if waiter.reply.is_reading() => {
-                Action::Reply(waiter.op, Reply::Refused(refusal))
-            }
-            Ok(()) | Err(_) => Action::Reply(waiter.op, waiter.reply),
-        });
-        cx.actions.extend(answers);
+        while let Some(waiter) = primary.waiters.pop_upto(upto) {
+            cx.actions.push(match reads {
+                Err(refusal) if waiter.reply.is_reading() => {
+                    Action::Reply(waiter.op, Reply::Refused(refusal))
+                }
+                Ok(()) | Err(_) => Action::Reply(waiter.op, waiter.reply),
+            });
+        }
         self.untold.insert(slot);
     }
 
     /// Lets an operation wait for a record's commit.
     pub(super) fn wait(&mut self, slot: SlotId, lsn: Lsn, waiter: Waiter) {
         if let Some(primary) = self.replica_mut(slot).and_then(Replica::primary_mut) {
-            primary.waiters.entry(lsn).or_default().push(waiter);
+            primary.waiters.push(lsn, waiter);
         }
     }
 
     /// Tells followers how far the slots are committed that moved since the last tick, and whether they may serve reads.
     pub(super) fn tell_commits(&mut self, cx: &mut Cx<'_>) {
-        for slot in std::mem::take(&mut self.untold) {
+        while let Some(slot) = self.untold.pop_first() {
             self.tell_commit(slot, cx);
         }
     }

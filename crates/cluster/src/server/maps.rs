@@ -230,7 +230,7 @@ impl Server {
     pub(super) fn drop_waiters(&mut self, index: usize, cx: &mut Cx<'_>) {
         let primary = self.replicas.get_mut(index).and_then(Replica::primary_mut);
         let Some(primary) = primary else { return };
-        for waiter in std::mem::take(&mut primary.waiters).into_values().flatten() {
+        for waiter in std::mem::take(&mut primary.waiters).into_all() {
             cx.actions.push(Action::Reply(waiter.op, waiter.reply.given_up()));
         }
     }

@@ -34,7 +34,7 @@ mod maps;
 mod peek;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::awake::Pauses;
 use crate::config::Config;
@@ -46,6 +46,7 @@ use crate::replica::Replica;
 use crate::server::ecs::Ecs;
 use crate::server::floors::Floors;
 use crate::server::walk::Throttle;
+use crate::slot_set::SlotSet;
 use crate::storage::{Position, Storage};
 use crate::types::{Incarnation, Number, ServerId, SlotId, Time, Version};
 
@@ -95,9 +96,9 @@ pub struct Server {
     wanted: BTreeSet<ServerId>,
     replicas: Vec<Replica>,
     /// Slots to look at before the step ends.
-    touched: BTreeSet<SlotId>,
+    touched: SlotSet,
     /// Slots whose followers are to be told a commit point at the next tick.
-    untold: BTreeSet<SlotId>,
+    untold: SlotSet,
     /// Slots with a change to ask for that is not sent.
     unsent: BTreeSet<SlotId>,
     /// Slots with a change asked for that is not settled.
@@ -110,8 +111,8 @@ pub struct Server {
     resigning: BTreeMap<SlotId, Number>,
     /// Slots to drop before the step ends.
     surplus: Vec<SlotId>,
-    /// Slots led here with records that are not durable yet, each with the position that is awaited.
-    unsynced: BTreeMap<SlotId, Position>,
+    /// Records of slots led here that are not durable yet: the positions that are awaited, in their order.
+    unsynced: VecDeque<(Position, SlotId)>,
     floors: Floors,
     request_floors: Floors,
     throttle: Throttle,
@@ -151,15 +152,15 @@ impl Server {
             peers: BTreeMap::new(),
             wanted: BTreeSet::new(),
             replicas,
-            touched: BTreeSet::new(),
-            untold: BTreeSet::new(),
+            touched: SlotSet::default(),
+            untold: SlotSet::default(),
             unsent: BTreeSet::new(),
             asking: BTreeSet::new(),
             handing_count: None,
             loose: Vec::new(),
             resigning: BTreeMap::new(),
             surplus: Vec::new(),
-            unsynced: BTreeMap::new(),
+            unsynced: VecDeque::new(),
             floors: Floors::default(),
             request_floors: Floors::default(),
             judged_at: Time(0),
@@ -263,16 +264,19 @@ impl Server {
         if self.syncing.is_some_and(|(awaited, _)| awaited <= self.durable) {
             self.syncing = None;
         }
-        let durable = self.durable;
-        self.touched.extend(self.unsynced.keys());
-        self.unsynced.retain(|_, awaited| *awaited > durable);
+        while let Some((awaited, slot)) = self.unsynced.front().copied()
+            && awaited <= self.durable
+        {
+            self.unsynced.pop_front();
+            self.touched.insert(slot);
+        }
         self.watch_syncs(cx);
     }
 
     /// Notes that records of a slot led here wait for a sync that reaches `position`.
     fn await_sync(&mut self, slot: SlotId, position: Position) {
-        let awaited = self.unsynced.entry(slot).or_default();
-        *awaited = position.max(*awaited);
+        let last = self.unsynced.back().map(|(last, _)| *last).unwrap_or_default();
+        self.unsynced.push_back((position.max(last), slot));
     }
 
     /// Notes since when a sync is awaited.

@@ -524,9 +524,8 @@ impl Storage for SimStorage {
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
         assert!(record.lsn.counter() > 0, "slot {} a record without a number", slot.index());
         let name = name(record);
-        if let Some(held) = self.at(slot).held.get(&name) {
-            return Ok(Position(held.position));
-        }
+        let is_here = self.at(slot).held.contains_key(&name);
+        assert!(!is_here, "slot {} appends {} twice", slot.index(), record.lsn);
         if self.failed {
             return Err(Refused::Failed);
         }

@@ -429,10 +429,7 @@ impl Storage for EngineStorage {
         assert!(record.lsn.counter() > 0, "slot {} a record without a number", slot.index());
         let is_known = self.store().pending_info(id(slot), record.lsn, &record.key).is_some()
             || self.newest(slot, &record.key).is_some_and(|entry| entry.lsn == record.lsn);
-        if is_known {
-            let position = self.noted(slot, record.lsn, &record.key).map(|noted| noted.position);
-            return Ok(Position(position.unwrap_or(0)));
-        }
+        assert!(!is_known, "slot {} appends {} twice", slot.index(), record.lsn);
         if self.failed {
             return Err(Refused::Failed);
         }
