@@ -149,9 +149,7 @@ impl PeerSession {
         }
         if let Some(link) = self.link.filter(|_| !messages.is_empty()) {
             self.node.run(|core| {
-                for message in messages {
-                    core.step(Event::Received(link, message));
-                }
+                core.step_all(messages.into_iter().map(|message| Event::Received(link, message)));
             });
         }
         match outcome {

@@ -96,8 +96,13 @@ impl Core {
 
     /// Takes one event.
     pub(super) fn step(&mut self, event: Event) {
+        self.step_all([event]);
+    }
+
+    /// Takes events that came together.
+    pub(super) fn step_all(&mut self, events: impl IntoIterator<Item = Event>) {
         let mut actions = std::mem::take(&mut self.actions);
-        self.machine.step(clock::now(), event, &mut self.storage, &mut actions);
+        self.machine.step_all(clock::now(), events, &mut self.storage, &mut actions);
         for action in actions.drain(..) {
             self.act(action);
         }
@@ -143,11 +148,16 @@ impl Core {
         }
     }
 
-    /// Gives an operation to the machine.
-    pub(super) fn ask(&mut self, waiter: Waiter, slot: cluster::SlotId, ask: cluster::Ask) {
+    /// Notes an operation that is to be given to the machine, and returns it as an event.
+    pub(super) fn ask(
+        &mut self,
+        waiter: Waiter,
+        slot: cluster::SlotId,
+        ask: cluster::Ask,
+    ) -> Event {
         let key = Bytes::clone(&waiter.key);
         let op = self.ops.add(waiter);
-        self.step(Event::Client { op, slot, key, ask });
+        Event::Client { op, slot, key, ask }
     }
 
     fn act(&mut self, action: Action) {

@@ -336,11 +336,13 @@ impl Client {
         }
         let batch = Batch::new(self.common.dialect, gathered.len());
         self.node.run(|core| {
+            let mut events = Vec::with_capacity(gathered.len());
             for (index, g) in gathered.into_iter().enumerate() {
                 let Gathered { kind, slot, key, echo, ask, .. } = g;
                 let batch = Arc::clone(&batch);
-                core.ask(Waiter { batch, index, kind, key, echo }, slot, ask);
+                events.push(core.ask(Waiter { batch, index, kind, key, echo }, slot, ask));
             }
+            core.step_all(events);
         });
         batch.answer(replies);
         if !written.is_empty() {

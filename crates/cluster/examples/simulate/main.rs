@@ -44,6 +44,8 @@ mod ecs;
 mod engine;
 #[path = "../../tests/sim/faults.rs"]
 mod faults;
+#[path = "../../tests/sim/gather.rs"]
+mod gather;
 #[path = "../../tests/sim/hang.rs"]
 mod hang;
 #[path = "../../tests/sim/history.rs"]

@@ -190,18 +190,38 @@ impl Server {
         storage: &mut dyn Storage,
         actions: &mut Vec<Action>,
     ) {
+        self.step_all(now, [event], storage, actions);
+    }
+
+    /// Takes events that are there at the time `now` as [`step`](Self::step) takes one, and works off what they touched
+    /// together: one acknowledgement for all messages of a peer, one look at each slot.
+    pub fn step_all(
+        &mut self,
+        now: Time,
+        events: impl IntoIterator<Item = Event>,
+        storage: &mut dyn Storage,
+        actions: &mut Vec<Action>,
+    ) {
         let cx = &mut Cx { now, storage, actions };
-        if self.has_stopped {
-            let op = match event {
-                Event::Client { op, .. } => op,
-                Event::ReadDone { ticket, .. } | Event::ReadFailed(ticket) => ticket.op,
-                _ => return,
-            };
-            cx.actions.push(Action::Reply(op, Reply::Refused(Refusal::Stopped)));
-            return;
+        for event in events {
+            match self.has_stopped {
+                true => Self::refuse(&event, cx),
+                false => self.take(event, cx),
+            }
         }
-        self.take(event, cx);
-        self.finish(cx);
+        if !self.has_stopped {
+            self.finish(cx);
+        }
+    }
+
+    /// Answers what comes after the end.
+    fn refuse(event: &Event, cx: &mut Cx<'_>) {
+        let op = match event {
+            Event::Client { op, .. } => *op,
+            Event::ReadDone { ticket, .. } | Event::ReadFailed(ticket) => ticket.op,
+            _ => return,
+        };
+        cx.actions.push(Action::Reply(op, Reply::Refused(Refusal::Stopped)));
     }
 
     fn take(&mut self, event: Event, cx: &mut Cx<'_>) {

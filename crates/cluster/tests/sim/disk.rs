@@ -524,14 +524,14 @@ impl Storage for SimStorage {
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
         assert!(record.lsn.counter() > 0, "slot {} a record without a number", slot.index());
         let name = name(record);
-        let is_here = self.at(slot).held.contains_key(&name);
-        assert!(!is_here, "slot {} appends {} twice", slot.index(), record.lsn);
         if self.failed {
             return Err(Refused::Failed);
         }
         if self.full && record.value.is_some() {
             return Err(Refused::Full);
         }
+        let is_here = self.at(slot).held.contains_key(&name);
+        assert!(!is_here, "slot {} appends {} twice", slot.index(), record.lsn);
         self.appended += 1;
         let position = self.appended;
         let s = self.at_mut(slot);

@@ -427,15 +427,15 @@ impl Storage for EngineStorage {
 
     fn append(&mut self, slot: SlotId, record: &Record) -> Result<Position, Refused> {
         assert!(record.lsn.counter() > 0, "slot {} a record without a number", slot.index());
-        let is_known = self.store().pending_info(id(slot), record.lsn, &record.key).is_some()
-            || self.newest(slot, &record.key).is_some_and(|entry| entry.lsn == record.lsn);
-        assert!(!is_known, "slot {} appends {} twice", slot.index(), record.lsn);
         if self.failed {
             return Err(Refused::Failed);
         }
         if self.full && record.value.is_some() {
             return Err(Refused::Full);
         }
+        let is_known = self.store().pending_info(id(slot), record.lsn, &record.key).is_some()
+            || self.newest(slot, &record.key).is_some_and(|entry| entry.lsn == record.lsn);
+        assert!(!is_known, "slot {} appends {} twice", slot.index(), record.lsn);
         let appended = self.store().append_pending(&[write(slot, record)]);
         let position = appended.unwrap_or_else(|error| panic!("append: {error}")).0;
         self.touch(slot);

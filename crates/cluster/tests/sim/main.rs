@@ -23,6 +23,7 @@ mod disk;
 mod ecs;
 mod engine;
 mod faults;
+mod gather;
 mod hang;
 mod history;
 mod invariants;

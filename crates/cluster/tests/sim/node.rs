@@ -18,6 +18,7 @@ use crate::world::World;
 
 /// What a server's process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+
 pub enum State {
     /// It runs.
     Up,
@@ -83,6 +84,8 @@ pub struct Host {
     pub hung: u32,
     /// Syncs that wait for the disk to go on, and whether maps do.
     held: Vec<What>,
+    /// Events that threads of the host gathered, to give them to the machine together.
+    pub gathered: Vec<Event>,
     /// Phases of a full disk.
     pub full: u32,
     rate_ppm: i64,
@@ -135,6 +138,7 @@ impl Host {
             slow_disk: 0,
             hung: 0,
             held: Vec::new(),
+            gathered: Vec::new(),
             full: 0,
             rate_ppm: rng.i64(-10_000..=10_000),
             offset: 0,
@@ -249,6 +253,7 @@ impl World {
         (host.is_syncing, host.sync_begun, host.writes_back) = (false, 0, false);
         (host.dying, host.fails_sync) = (None, false);
         host.held.clear();
+        host.gathered.clear();
         host.disk.crash(crash);
         let ops = std::mem::take(&mut host.ops);
         let (boot, is_silent) = (host.boot, crash == Crash::Power);
@@ -285,14 +290,14 @@ impl World {
     }
 
     /// Steps a server's machine and carries out what it says.
-    pub fn step(&mut self, node: usize, event: Event) {
+    pub fn give(&mut self, node: usize, events: impl IntoIterator<Item = Event>) {
         let host = &mut self.servers[node];
         let now = host.local(self.now);
         host.disk.set_clock(self.now / MS);
         let Some(machine) = host.machine.as_mut() else { return };
         let mut actions = std::mem::take(&mut self.actions);
         debug_assert!(actions.is_empty());
-        machine.step(now, event, &mut *host.disk, &mut actions);
+        machine.step_all(now, events, &mut *host.disk, &mut actions);
         self.steps += 1;
         self.check_step(node);
         let host = &mut self.servers[node];

@@ -34,6 +34,8 @@ pub enum What {
     Persisted { node: usize, boot: u32 },
     /// A read is done.
     ReadDone { node: usize, boot: u32, index: usize },
+    /// A thread gives the machine what it gathered.
+    Gathered { node: usize, boot: u32 },
     /// A page is read.
     PageDone { node: usize, boot: u32, index: usize },
     /// A client's request arrives at its server.

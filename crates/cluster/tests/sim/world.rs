@@ -187,6 +187,7 @@ impl World {
             | What::Persisted { node, .. }
             | What::ReadDone { node, .. }
             | What::PageDone { node, .. }
+            | What::Gathered { node, .. }
             | What::EcsConnect { node, .. }
             | What::TellMap { node, .. } => Some(node),
             What::EcsTick { .. } => Some(self.ecs_node()),
@@ -219,6 +220,7 @@ impl World {
             What::Persisted { node, boot } => self.persisted(node, boot),
             What::ReadDone { node, boot, index } => self.read_done(node, boot, index),
             What::PageDone { node, boot, index } => self.page_done(node, boot, index),
+            What::Gathered { node, boot } => self.give_gathered(node, boot),
             What::Request { attempt } => self.request(attempt),
             What::Answer { attempt } => self.answer(attempt),
             What::Lost { attempt } => self.lost(attempt),
