@@ -8,10 +8,10 @@ use std::time::Duration;
 use client::{Config, Coordinator};
 use cluster::coordinator::{ServerStatus, Status, WholeMap};
 
-use crate::copies::copy_files;
 use crate::network::{Network, Place};
 use crate::node::Node;
 use crate::patience::wait_for;
+use crate::records::copy_files;
 
 /// Slots of the ring: few, so that each has many keys, and moves by the dozen.
 pub(crate) const SLOTS: &str = "64";

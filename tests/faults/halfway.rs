@@ -16,6 +16,8 @@ use crate::patience::wait_for;
 
 /// How long a movement may take to begin.
 const BEGIN_MAX: Duration = Duration::from_secs(10);
+/// Slots of which a server is a member that has just begun to join, at most.
+const FEW_COUNT: usize = 12;
 
 /// Begins a leave, and kills who leaves. Returns whether it is to be started again; `None` if it had gone already.
 ///
@@ -66,10 +68,13 @@ pub(crate) fn kill_joiner(
         move_whole(cluster, Movement::Leave(number))?;
     }
     cluster.begin(Movement::Join(number));
-    let enough = rng.usize(..24);
+    let enough = rng.usize(..FEW_COUNT);
     wait_for(BEGIN_MAX, || {
         let server = cluster.standing(number);
-        server.is_some_and(|server| server.learner > 0 && held(&server) >= enough)
+        server.is_some_and(|server| match held(&server) {
+            held if held < FEW_COUNT => held >= enough && server.learner > 0,
+            _ => true,
+        })
     });
     cluster.node(Place::Server(number)).kill();
     let status = cluster.status().ok_or("the ECS does not answer")?;

@@ -26,8 +26,10 @@
 //! | [`halfway`] | kills in the middle of a join or a leave |
 //! | [`elastic`] | rounds in which the ring grows and shrinks by itself |
 //! | [`round`] | the order of it all |
-//! | [`copies`] | each server's own copy of each slot, compared |
+//! | [`copies`], [`records`] | each server's own copy of each slot, compared |
 //! | [`figures`] | what was done, and whether it is enough |
+//!
+//! That the judges can find something is tried in `tests/judges.rs`, on any machine.
 //!
 //! A run fails also if it did not try what it was to try: a fault that cannot be shown to have been there, a kind of fault that
 //! never came (in runs of two minutes and more), fewer than a thousand operations a second, more than two in a hundred
@@ -68,6 +70,7 @@ mod load;
 mod network;
 mod node;
 mod patience;
+mod records;
 mod relay;
 mod round;
 mod shelter;
