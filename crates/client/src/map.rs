@@ -3,6 +3,8 @@
 //! It is made from the list that `keyrange_read` answers with: one range for each arc and server, the primary of each arc
 //! first. Servers are numbers here, those that [`Router`](crate::router::Router) gave them.
 
+use std::collections::BTreeSet;
+
 use hashring::{Arc, Token};
 use protocol::Range;
 
@@ -54,6 +56,11 @@ impl Map {
     /// Returns whether any arc is served by `server`.
     pub(crate) fn has(&self, server: usize) -> bool {
         self.arcs.iter().any(|served| served.members.contains(&server))
+    }
+
+    /// Returns all servers.
+    pub(crate) fn servers(&self) -> BTreeSet<usize> {
+        self.arcs.iter().flat_map(|served| &served.members).copied().collect()
     }
 
     /// Returns the servers that are primary of anything, each once, by rising number.

@@ -12,7 +12,8 @@
 //! * **Who is not responsible** is followed by the other members: while data moves, slots change their primaries one by one, and
 //!   the next primary is among them. Which one took a write of a slot is remembered until there is another map, which is asked
 //!   for beside, at most every [`STALE_PAUSE`]: to wait for it at each such step would cost much, since it is long, and there
-//!   are many clients.
+//!   are many clients. Where no member takes a write, the *newcomer* is asked before the map is: the server that came
+//!   into the map last, or took a write of a slot that it is not listed for. It is the one that slots move to.
 //! * **Learning** is limited: after one that brought something new [`LEARN_PAUSE_MIN`] pass before the next, and each that
 //!   brings nothing new doubles that, up to [`LEARN_PAUSE_MAX`]; always [`LEARN_COST_FACTOR`] times as long as the answer took. Whoever doubted the same map waits for the same answer.
 //! * **Whom to learn from**: first the server that just said it is not responsible, since it knows who is; then those of the map in
@@ -126,6 +127,8 @@ pub(crate) struct Router {
     map: Option<Map>,
     /// Who took a write of a slot that the map has as another's.
     moved: BTreeMap<SlotId, usize>,
+    /// The server that slots move to, as far as can be guessed.
+    newcomer: Option<usize>,
     /// Some member was not responsible for what the map says.
     is_stale: bool,
     learned_at: Option<Instant>,
@@ -152,6 +155,7 @@ impl Router {
             spreads_reads,
             map: None,
             moved: BTreeMap::new(),
+            newcomer: None,
             is_stale: false,
             learned_at: None,
             number: 0,
@@ -185,7 +189,7 @@ impl Router {
             self.servers.truncate(self.given_count);
             self.map = None;
             self.moved.clear();
-            self.hint = None;
+            (self.newcomer, self.hint) = (None, None);
         }
         is_many
     }
@@ -229,6 +233,10 @@ impl Router {
     pub(crate) fn answered(&mut self, route: &Route, server: usize) {
         if route.need == Need::Write && self.primary(route.token) != Some(server) {
             self.moved.insert(route.token.slot(), server);
+            let is_listed = |map: &Map| map.members(route.token).contains(&server);
+            if !self.map.as_ref().is_some_and(is_listed) {
+                self.newcomer = Some(server);
+            }
         }
         self.is_well(server);
     }
@@ -342,6 +350,10 @@ impl Router {
             if is_alone { teacher } else { self.number_of(&range.server.to_string()) }
         });
         let is_new = self.map.as_ref() != Some(&map);
+        if let Some(before) = self.map.as_ref().filter(|_| is_new) {
+            let before = before.servers();
+            self.newcomer = map.servers().difference(&before).next().copied().or(self.newcomer);
+        }
         self.map = Some(map);
         if is_new {
             self.moved.clear();
@@ -393,7 +405,7 @@ impl Router {
         known.is_some_and(|known| known.suspect_until.is_some_and(|until| until > now))
     }
 
-    /// Chooses a server for a write: the primary, or after that one refused, another member.
+    /// Chooses a server for a write: the primary, or after that one refused, another member, or in the end the newcomer.
     fn choose_primary(&self, route: &Route, now: Instant) -> Option<usize> {
         let primary = self.primary(route.token)?;
         if !route.tried.contains(&primary) {
@@ -401,7 +413,8 @@ impl Router {
         }
         let is_fit =
             |server: &&usize| !route.tried.contains(server) && !self.is_suspect(**server, now);
-        self.map.as_ref()?.members(route.token).iter().find(is_fit).copied()
+        let members = self.map.as_ref()?.members(route.token);
+        members.iter().chain(&self.newcomer).find(is_fit).copied()
     }
 
     /// Chooses a member for a read: after one refused the primary, otherwise in turn.

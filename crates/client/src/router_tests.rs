@@ -146,6 +146,26 @@ fn a_member_that_took_a_write_of_a_slot_is_its_primary_until_there_is_another_ma
 }
 
 #[test]
+fn the_newcomer_is_asked_for_a_write_that_no_member_takes_before_the_map_is() {
+    let (mut router, now) = router();
+    assert!(router.learned(0, &told([&[0, 1, 2], &[1, 2, 3]]), Duration::ZERO, now));
+    let route = &mut write();
+    for server in 0..3 {
+        assert_eq!(router.next(route, now), Step::Ask(server));
+        router.met(route, server, Met::NotResponsible, now);
+    }
+    assert_eq!(router.next(route, now), Step::Ask(3), "it is not listed here yet");
+    router.answered(route, 3);
+    assert_eq!(router.next(&mut write(), now), Step::Ask(3));
+    let route = &mut write();
+    for server in [3, 0, 1, 2] {
+        assert_eq!(router.next(route, now), Step::Ask(server));
+        router.met(route, server, Met::NotResponsible, now);
+    }
+    assert_ne!(router.next(route, now), Step::Ask(3), "once is enough");
+}
+
+#[test]
 fn a_map_that_is_out_of_date_is_asked_for_now_and_then() {
     let (mut router, now) = router();
     assert!(!router.is_stale(now + STALE_PAUSE));
