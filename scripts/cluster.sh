@@ -326,7 +326,7 @@ find_entry() {
     local one
     entry=
     while IFS= read -r one; do
-        if field "$one" address && [ "$value" = "$1" ]; then entry=$one; fi
+        if field "$one" standing && field "$one" address && [ "$value" = "$1" ]; then entry=$one; fi
     done <<<"${reply//\{/$'\n'}"
     [ -n "$entry" ]
 }

@@ -3,12 +3,13 @@
 use crate::harness::binaries::binary;
 use crate::harness::cluster::SLOT_COUNT;
 use crate::harness::keeper::{self, Item};
-use crate::harness::{Cluster, Crowd, Setup, eventually};
+use crate::harness::{Cluster, Crowd, Server, Setup, eventually};
 use cluster::Standing;
 use cluster::coordinator::Status;
 use cluster::coordinator::spawn::Spawned;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,7 +75,29 @@ fn spawning(command: &str) -> Setup {
     Setup::of(3).with_ecs(&ELASTIC).with_ecs(&more)
 }
 
-/// Returns what the ECS started, and sees to it that none outlives the test.
+/// What an ECS started, which is killed when the test ends, however it does.
+struct Left(PathBuf);
+
+impl Left {
+    fn of(cluster: &Cluster) -> Self {
+        Self(cluster.ecs.dir().join("spawned"))
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        for folder in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let text = std::fs::read_to_string(folder.path().join("pid")).unwrap_or_default();
+            let pid =
+                text.lines().next().and_then(|line| line.parse().ok()).and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                kill_process_group(pid, Signal::KILL).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Returns what the ECS started, and sees to it that none outlives the test run.
 fn spawned(cluster: &Cluster, seen: &mut BTreeSet<u32>) -> Spawned {
     let spawned = cluster.status().spawned.expect("it may start some");
     let pids = spawned.processes.iter().map(|process| process.pid);
@@ -98,6 +121,7 @@ fn an_ecs_that_lacks_a_server_starts_one_and_ends_it_when_it_was_drained() {
     let binary = binary("kvserver");
     let command = format!("'{}' -b {{ecs}} --standby -p 0 --dir {{dir}}/data", binary.display());
     let mut cluster = spawning(&command).start();
+    let _left = Left::of(&cluster);
     let mut seen = BTreeSet::new();
     assert_eq!(spawned(&cluster, &mut seen).processes, [], "nobody is wanted");
     fill(&cluster, VALUE_COUNT);
@@ -149,6 +173,7 @@ fn a_command_that_fails_is_told_and_tried_again_later_and_the_ecs_minds_its_work
         ("sh -c 'echo this will not do >&2; exit 3'", "exit status: 3"),
     ] {
         let cluster = spawning(command).start();
+        let _left = Left::of(&cluster);
         let mut seen = BTreeSet::new();
         fill(&cluster, VALUE_COUNT);
         let has_failed = |spawned: &Spawned| {
@@ -163,4 +188,56 @@ fn a_command_that_fails_is_told_and_tried_again_later_and_the_ecs_minds_its_work
         assert_eq!(cluster.ecs.ask("ping"), "pong");
         seen.into_iter().for_each(|pid| keeper::forget(Item::Group(pid)));
     }
+}
+
+/// Requests that are sent together.
+const AT_ONCE: usize = 50;
+
+/// Has a server asked for keys that it leads, so often and for no longer than it takes.
+fn ask_for(server: &Server, keys: &[String], count: usize) {
+    let mut line = server.connect();
+    for key in keys {
+        for _ in 0..count / AT_ONCE {
+            line.send(format!("get {key}\r\n").repeat(AT_ONCE));
+            // It may not serve for a moment, when what it leads has just changed.
+            (0..AT_ONCE).for_each(|_| assert!(!line.line().is_empty()));
+        }
+    }
+}
+
+#[test]
+fn an_arc_that_is_asked_for_much_is_split_and_a_single_hot_key_is_told_and_stays() {
+    let cluster = Setup::of(3).start();
+    let owner = |key: &str| cluster.primary(key);
+    let slot_of = |key: &str| hashring::Token::of_key(key.as_bytes()).0 >> 124;
+    // Keys of one server, each in a slot of its own.
+    let mut slots = BTreeSet::new();
+    let names = (0..100).map(|n| format!("hot{n}"));
+    let keys: Vec<_> = names.filter(|key| owner(key) == 0 && slots.insert(slot_of(key))).collect();
+    assert!(keys.len() >= 4, "it leads several slots: {keys:?}");
+    let operations = |status: &Status, server: &Server| {
+        let address = server.address().to_string();
+        let found = status.servers.iter().find(|server| server.address == address);
+        found.expect("it is registered").operations_a_second
+    };
+    eventually("the ECS knows who is asked", || {
+        ask_for(&cluster.servers[0], &keys, 500);
+        operations(&cluster.status(), &cluster.servers[0]) >= 40
+    });
+    assert_eq!(cluster.ecs.ask("rebalance keys"), "error usage: rebalance [bytes | ops]");
+    let plan = cluster.ecs.ask("plan rebalance ops");
+    assert!(!plan.contains("\"moves\":[]"), "{plan}");
+    assert_eq!(cluster.ecs.ask("rebalance ops"), "rebalance_success");
+    cluster.wait_until_level();
+    let left = keys.iter().filter(|key| owner(key) == 0).count();
+    assert!(left <= keys.len().div_ceil(2), "{left} of {} are there still", keys.len());
+
+    let hot = &keys[..1];
+    let ring = cluster.ecs.ask("ring");
+    eventually("a hot key is told", || {
+        ask_for(&cluster.servers[owner(&hot[0])], hot, 10_000);
+        let hints = cluster.status().hints;
+        hints.iter().any(|hint| hint.contains("operations a second") && hint.contains("a hot key"))
+    });
+    assert_eq!(cluster.ecs.ask("ring"), ring, "nothing moved for it");
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand};
-use cluster::coordinator::elastic::{Elastic, Limits, Mode};
+use cluster::coordinator::elastic::{By, Elastic, Limits, Mode};
 use cluster::coordinator::spawn::{self, SPAWN_COUNT_MAX};
 use cluster::lines::REPLICA_COUNT_MAX;
 use log::LevelFilter;
@@ -114,6 +114,11 @@ pub struct Serve {
     #[arg(long, value_name = "BYTES", requires = "scale_up_bytes", value_parser = parse_bytes)]
     pub scale_down_bytes: Option<u64>,
 
+    /// What is levelled when shares are uneven: stored bytes, or the operations that primaries answer (ops): then an arc
+    /// that is asked for much is split, in the fewest bytes
+    #[arg(long, value_name = "WHAT", default_value = "bytes", value_parser = parse_by)]
+    pub level_by: By,
+
     /// Seconds that the ring stays as it is after each change of it and after the start, before it changes by itself
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = parse_seconds)]
     pub cool_down_s: Duration,
@@ -197,8 +202,9 @@ impl Serve {
                 )?)
             }
         };
-        let (mode, cool_down, move_rate) = (self.elastic, self.cool_down_s, self.move_rate);
-        Ok(Elastic { mode, limits, cool_down, move_rate })
+        let (mode, level_by) = (self.elastic, self.level_by);
+        let (cool_down, move_rate) = (self.cool_down_s, self.move_rate);
+        Ok(Elastic { mode, limits, level_by, cool_down, move_rate })
     }
 
     /// Returns the command that starts servers, if there is one, and how many and how long.
@@ -281,6 +287,14 @@ fn parse_mode(text: &str) -> Result<Mode, &'static str> {
     }
 }
 
+fn parse_by(text: &str) -> Result<By, &'static str> {
+    match text {
+        "bytes" => Ok(By::Bytes),
+        "ops" => Ok(By::Operations),
+        _ => Err("expected bytes or ops"),
+    }
+}
+
 fn parse_bytes(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(bytes @ 1..) => Ok(bytes),
@@ -348,6 +362,7 @@ mod tests {
             ("--rejoin-grace-ms 604800000", "--rejoin-grace-ms 604800001"),
             ("--max-connections 1", "--max-connections 0"),
             ("--elastic on", "--elastic yes"),
+            ("--level-by ops", "--level-by keys"),
             ("--cool-down-s 1", "--cool-down-s 0"),
             ("--cool-down-s 604800", "--cool-down-s 604801"),
             ("--scale-up-bytes 2", "--scale-up-bytes 1"),

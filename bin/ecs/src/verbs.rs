@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use cluster::coordinator::elastic::By;
 use cluster::coordinator::{Answer, Command, Wish};
 use cluster::{Map, ServerId, SlotId};
 use hashring::arcs_by;
@@ -36,16 +37,28 @@ pub(crate) fn answer(host: &Host, line: &[u8], replies: &mut Replies) -> Next {
         ("force_complete", [server, "lose_data"]) => {
             command(host, ("force_complete", server), Command::ForceComplete, replies);
         }
-        ("rebalance", []) => {
-            let place = replies.reserve();
-            host.command(place, Command::Rebalance, |answer| outcome("rebalance", "", answer));
-        }
+        ("rebalance", by) => match by_of(by) {
+            Some(by) => {
+                let (place, command) = (replies.reserve(), Command::Rebalance(by));
+                host.command(place, command, |answer| outcome("rebalance", "", answer));
+            }
+            None => say(replies, &nonsense("rebalance")),
+        },
         ("ping", []) => say(replies, "pong"),
         ("quit", []) => return Next::Close,
         _ => say(replies, &nonsense(&verb)),
     }
     replies.end_reply();
     Next::Continue
+}
+
+/// Returns what shares shall be of.
+fn by_of(words: &[&str]) -> Option<By> {
+    match words {
+        [] | ["bytes"] => Some(By::Bytes),
+        ["ops"] => Some(By::Operations),
+        _ => None,
+    }
 }
 
 /// Says what is wrong with a line, and what would be right.
@@ -55,10 +68,10 @@ fn nonsense(verb: &str) -> String {
             return "error this is the ECS: ask a server, which `keyrange` names".to_owned();
         }
         "join" | "leave" => "<server>",
-        "plan" => "[join <server> | leave <server> | rebalance]",
+        "plan" => "[join <server> | leave <server> | rebalance [bytes | ops]]",
+        "rebalance" => "[bytes | ops]",
         "force_complete" => "<server> lose_data (acknowledged writes may be lost)",
-        "status" | "ring" | "map" | "keyrange" | "keyrange_read" | "rebalance" | "ping"
-        | "quit" => "",
+        "status" | "ring" | "map" | "keyrange" | "keyrange_read" | "ping" | "quit" => "",
         _ => {
             return format!(
                 "error unknown verb {}: status, ring, plan, map, join, leave, rebalance, force_complete, keyrange, \
@@ -99,7 +112,10 @@ fn command(
 fn plan(host: &Host, wish: &[&str], replies: &mut Replies) {
     let wish = match wish {
         [] => Ok(Wish::Nothing),
-        ["rebalance"] => Ok(Wish::Rebalance),
+        ["rebalance", by @ ..] => match by_of(by) {
+            Some(by) => Ok(Wish::Rebalance(by)),
+            None => return say(replies, &nonsense("plan")),
+        },
         ["join", server] => host.look(|map| named(map, server)).map(Wish::Join),
         ["leave", server] => host.look(|map| named(map, server)).map(Wish::Leave),
         _ => return say(replies, &nonsense("plan")),

@@ -80,7 +80,7 @@ on. There, `kvclient verify <folder>` checks it, and
     plan [COMMAND]    what would move: by itself, or by join, leave, rebalance
     join <server>     give a server its share of the ring
     leave <server>    take a server off the ring; its data goes first
-    rebalance         make all shares level
+    rebalance         make all shares level; --by ops: of operations
     watch             the status, until Ctrl-C or q
 A server is its id, the beginning of it, or its ip:port. With --json, status,
 ring and plan are one line of JSON. --ecs <ip:port> names the coordinator.",

@@ -86,6 +86,7 @@ fn orders_are_given_and_refusals_told() {
             &format!("leave_error {ID} nobody who is there would be left on the ring"),
         ),
         ("rebalance", "rebalance_success"),
+        ("rebalance ops", "rebalance_success"),
         ("status", "put_success k"),
     ]);
     let ask = |args: &[&str]| run(&[&["cluster", "--ecs", &ecs.address], args].concat());
@@ -95,6 +96,7 @@ fn orders_are_given_and_refusals_told() {
         "{joined:?}"
     );
     assert_eq!(ask(&["rebalance"]).code, 0);
+    assert_eq!(ask(&["rebalance", "--by", "ops"]).code, 0);
     let refused = ask(&["leave", "10.0.0.1:5153"]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("nobody who is there would be left"), "{refused:?}");

@@ -53,6 +53,6 @@ pub use mutants::{ELASTIC_MUTANTS, GOSSIP_MUTANTS, MUTANTS, Planted};
 pub use server::{Identity, Peek, Role, Server};
 pub use storage::{Entry, Page, PendingInfo, Position, Refused, Storage};
 pub use types::{
-    Bytes, Epoch, Incarnation, Lsn, Number, Record, Request, ServerId, Session, SlotId, Time,
-    Version,
+    Bytes, Epoch, Incarnation, Lsn, Number, Record, Request, ServerId, Session, SlotId, SlotLoad,
+    Time, Version,
 };

@@ -24,7 +24,8 @@ use std::collections::BTreeMap;
 
 use crate::map::Delta;
 use crate::types::{
-    Epoch, Incarnation, Lsn, Number, Record, Request, ServerId, Session, SlotId, Time, Version,
+    Epoch, Incarnation, Lsn, Number, Record, Request, ServerId, Session, SlotId, SlotLoad, Time,
+    Version,
 };
 
 /// A message between servers.
@@ -219,10 +220,12 @@ pub enum ToEcs {
         number: Number,
         /// The version of its map.
         version: Version,
+        /// Whether its disk is so full that it takes no more puts.
+        is_full: bool,
         /// What it asks for, each by compare-and-set on the slot's epoch. Empty: it only settles what it asked before.
         changes: Vec<Change>,
-        /// Stored bytes of each slot it is primary of, when they are to be told.
-        loads: Vec<(SlotId, u64)>,
+        /// The load of slots that it is primary of, when it is to be told.
+        loads: Vec<(SlotId, SlotLoad)>,
     },
 }
 

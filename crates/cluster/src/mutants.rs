@@ -114,6 +114,7 @@ mod planted {
         ("no cool-down", "one thing at a time"),
         ("no cool-down after a start", "what was decided before is not known"),
         ("drains at the first dip", "a night is not a decline"),
+        ("levels operations whatever is stored", "levelling one thing must not unmake another"),
         ("starts several for one that is wanted", "one thing at a time"),
         ("starts again without a pause", "what fails at once fails again"),
         ("ends a process that holds slots", "each slot has its copies"),

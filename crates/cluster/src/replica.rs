@@ -48,6 +48,8 @@ pub(crate) struct Replica {
     pub(crate) is_damaged: bool,
     /// Not to be asked to resign before this time.
     pub(crate) resign_at: Time,
+    /// Clients' operations that were taken in this life.
+    pub(crate) op_count: u64,
     pub(crate) pending: Pending,
 }
 
@@ -281,6 +283,7 @@ impl Replica {
             request_floor: Lsn(0),
             is_damaged: false,
             resign_at: Time(0),
+            op_count: 0,
             pending: Pending::default(),
         }
     }

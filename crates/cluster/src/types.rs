@@ -34,6 +34,23 @@ impl Add<Duration> for Time {
     }
 }
 
+/// What a slot's primary tells of how much the slot is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotLoad {
+    /// Stored bytes.
+    pub stored_len: u64,
+    /// Operations that the primary answered in about the last minute.
+    pub op_rate: u64,
+}
+
+impl SlotLoad {
+    /// Returns the load of a slot that stores so many bytes and that nobody asks for.
+    #[must_use]
+    pub const fn of_len(stored_len: u64) -> Self {
+        Self { stored_len, op_rate: 0 }
+    }
+}
+
 /// Defines a counter type that shows as its number.
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {

@@ -8,7 +8,7 @@
 //!            slots move          so that                               by
 //! join       only to the joiner  all shares are level again            pieces of the fullest servers' arcs
 //! leave      only from leavers   nobody gets more than there is room   arcs to successors, or in pieces to others
-//! rebalance  between any         all shares are within 5 % of fair     the fewest bytes
+//! rebalance  between any         all shares are within 5 % of fair     the fewest bytes, also where shares are of operations
 //!
 //! before  | A A A A A A A A | B B B B | C C C C |      A has twice as much as B and C; D joins
 //! after   | A A|D D|A A|D D | B B B B | C C C C |      two arcs: when D goes, its slots go to A and to B
@@ -60,7 +60,7 @@
 //! A ring has room for as many servers as slots. Whole slots move: a slot that alone is more than a fair share stays
 //! so, and where a slot is a large part of a share (few slots a server, or loads by Zipf's law) shares are as level as
 //! whole slots allow; a leaver's heavy slot may fall to one who must not pass on anything until a rebalance is asked
-//! for. Loads are bytes: a slot that is asked for often weighs no more than another. Servers weigh all the same.
+//! for. Loads are bytes, but for [`rebalance_at`], which may be given others. Servers weigh all the same.
 //! Racks and zones are not known here.
 //!
 //! Sources: bounded loads by moving few keys, Mirrokni, Thorup and Zadimoghaddam, *Consistent Hashing with Bounded Loads*,
@@ -149,12 +149,23 @@ pub fn leave(ring: &Ring, server: ServerId, loads: &[u64], settings: Settings) -
 /// If there is not one load for each slot of the ring.
 #[must_use]
 pub fn rebalance(ring: &Ring, loads: &[u64], settings: Settings) -> Ring {
+    rebalance_at(ring, loads, loads, settings)
+}
+
+/// Returns the ring with its shares of `loads` level, where to move a slot costs what `costs` says of it: so shares of
+/// operations are levelled in the fewest bytes. Otherwise as [`rebalance`].
+///
+/// # Panics
+///
+/// If there is not one load and one cost for each slot of the ring.
+#[must_use]
+pub fn rebalance_at(ring: &Ring, loads: &[u64], costs: &[u64], settings: Settings) -> Ring {
     let servers = ring.servers();
     if servers.len() < 2 {
         return ring.clone();
     }
     let mut board = board(ring, &servers, loads);
-    rebalance::rebalance(&mut board, settings.tokens);
+    rebalance::rebalance(&mut board, &rebalance::Costs::new(costs), settings.tokens);
     board.ring(ring)
 }
 

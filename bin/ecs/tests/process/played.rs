@@ -110,11 +110,15 @@ impl Played {
     }
 
     /// Asks for changes and waits for the answer.
-    pub(crate) fn ask(&mut self, changes: Vec<Change>, loads: Vec<(cluster::SlotId, u64)>) {
+    pub(crate) fn ask(
+        &mut self,
+        changes: Vec<Change>,
+        loads: Vec<(cluster::SlotId, cluster::SlotLoad)>,
+    ) {
         self.number = self.number.next();
         let (server, incarnation, number) = (self.id, self.incarnation, self.number);
-        let version = self.map.version();
-        self.say(&ToEcs::Request { server, incarnation, number, version, changes, loads });
+        let (version, is_full) = (self.map.version(), false);
+        self.say(&ToEcs::Request { server, incarnation, number, version, is_full, changes, loads });
         loop {
             if matches!(self.hear(), FromEcs::Answer { number, .. } if number == self.number) {
                 return;

@@ -62,6 +62,7 @@ fn a_server_that_comes_back_is_a_new_life_and_a_registration_said_twice_is_one()
         incarnation: Incarnation(1),
         number: Number(1),
         version: Version(0),
+        is_full: false,
         changes: vec![Change::Fail],
         loads: Vec::new(),
     });
@@ -74,7 +75,8 @@ fn bytes_that_primaries_tell_are_shown_and_planned_with() {
     let folder = tempfile::tempdir().unwrap();
     let ecs = start(folder.path());
     let mut server = Played::start(&ecs, 1);
-    let loads = server.map.slots().map(|(slot, _)| (slot, 1000)).collect();
+    let loads =
+        server.map.slots().map(|(slot, _)| (slot, cluster::SlotLoad::of_len(1000))).collect();
     server.ask(Vec::new(), loads);
     assert_eq!(status(&ecs).servers[0].bytes, 16_000);
     let mut second = Played::welcomed(&ecs, 2);

@@ -66,6 +66,9 @@ pub(crate) enum Verb {
         /// The server that would join or leave.
         #[arg(required_if_eq_any = [("wish", "join"), ("wish", "leave")])]
         server: Option<String>,
+        /// With rebalance: what shares are of.
+        #[arg(long, value_name = "WHAT", value_parser = ["bytes", "ops"])]
+        by: Option<String>,
     },
     /// Give a server its share of the ring.
     Join {
@@ -78,7 +81,11 @@ pub(crate) enum Verb {
         server: String,
     },
     /// Make all shares level.
-    Rebalance,
+    Rebalance {
+        /// What shares are of: stored bytes, or operations [default: bytes]
+        #[arg(long, value_name = "WHAT", value_parser = ["bytes", "ops"])]
+        by: Option<String>,
+    },
     /// Show the status until Ctrl-C or q.
     Watch,
 }
@@ -118,8 +125,9 @@ pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
         Verb::Ring { json: false } => show(&mut coordinator, "ring", ring::lines),
         Verb::Status { json: true } => raw(&mut coordinator, "status"),
         Verb::Ring { json: true } => raw(&mut coordinator, "ring"),
-        Verb::Plan { json, wish, server } => {
-            let words = ["plan"].into_iter().chain(wish.as_deref()).chain(server.as_deref());
+        Verb::Plan { json, wish, server, by } => {
+            let words = [wish.as_deref(), server.as_deref(), by.as_deref()];
+            let words = ["plan"].into_iter().chain(words.into_iter().flatten());
             let line = words.collect::<Vec<_>>().join(" ");
             if *json { raw(&mut coordinator, &line) } else { planned(&mut coordinator, &line) }
         }
@@ -132,9 +140,10 @@ pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
                 "leaves the ring; it may be stopped when `cluster status` shows no slots of it";
             order(&mut coordinator, &format!("leave {server}"), done)
         }
-        Verb::Rebalance => {
+        Verb::Rebalance { by } => {
             let done = "shares become level; `cluster watch` shows how";
-            order(&mut coordinator, "rebalance", done)
+            let words = ["rebalance"].into_iter().chain(by.as_deref());
+            order(&mut coordinator, &words.collect::<Vec<_>>().join(" "), done)
         }
     }
 }
@@ -286,6 +295,11 @@ mod tests {
         parse(&words).map(|args| args.verb)
     }
 
+    fn plan(json: bool, wish: Option<&str>, server: Option<&str>, by: Option<&str>) -> Verb {
+        let [wish, server, by] = [wish, server, by].map(|word| word.map(str::to_owned));
+        Verb::Plan { json, wish, server, by }
+    }
+
     #[test]
     fn the_words_of_the_prompt_are_those_of_the_command_line() {
         for (line, verb) in [
@@ -293,21 +307,28 @@ mod tests {
             ("status --json", Verb::Status { json: true }),
             ("ring", Verb::Ring { json: false }),
             ("members --json", Verb::Members { json: true }),
-            ("plan", Verb::Plan { json: false, wish: None, server: None }),
-            (
-                "plan join ab12 --json",
-                Verb::Plan { json: true, wish: Some("join".into()), server: Some("ab12".into()) },
-            ),
+            ("plan", plan(false, None, None, None)),
+            ("plan join ab12 --json", plan(true, Some("join"), Some("ab12"), None)),
             ("join 127.0.0.1:5", Verb::Join { server: "127.0.0.1:5".into() }),
             ("leave ab", Verb::Leave { server: "ab".into() }),
-            ("rebalance", Verb::Rebalance),
+            ("plan rebalance --by ops", plan(false, Some("rebalance"), None, Some("ops"))),
+            ("rebalance", Verb::Rebalance { by: None }),
+            ("rebalance --by ops", Verb::Rebalance { by: Some("ops".into()) }),
             ("watch --ecs 127.0.0.1:9", Verb::Watch),
         ] {
             assert_eq!(typed(line), Some(verb), "{line}");
         }
-        for line in
-            ["", "join", "leave", "plan grow", "plan join", "status now", "help", "rebalance x"]
-        {
+        for line in [
+            "",
+            "join",
+            "leave",
+            "plan grow",
+            "plan join",
+            "status now",
+            "help",
+            "rebalance x",
+            "rebalance --by keys",
+        ] {
             assert_eq!(typed(line), None, "{line}");
         }
     }

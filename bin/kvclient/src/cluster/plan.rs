@@ -40,6 +40,10 @@ pub(super) fn lines(plan: &Plan, status: &Status) -> Vec<String> {
             lines.push(format!("{} would become primary of {slots} it holds", names.of(moved.to)));
         }
     }
+    if !plan.hints.is_empty() {
+        lines.push(String::new());
+        lines.extend(plan.hints.iter().map(|hint| format!("! {}", plain(hint))));
+    }
     if let Some(next) = &plan.next {
         lines.push(String::new());
         lines.extend(next_lines(next, plan.spawned.as_ref()));

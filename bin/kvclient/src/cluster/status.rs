@@ -43,13 +43,14 @@ pub(super) fn lines(status: &Status) -> Vec<String> {
 
 fn servers(status: &Status, names: &Names) -> Vec<String> {
     let heads = [
-        "server", "address", "state", "share", "primary", "backup", "learner", "data", "life",
-        "seen",
+        "server", "address", "state", "share", "primary", "backup", "learner", "data", "ops/s",
+        "life", "seen",
     ];
     let sides = [
         Side::Left,
         Side::Left,
         Side::Left,
+        Side::Right,
         Side::Right,
         Side::Right,
         Side::Right,
@@ -69,6 +70,7 @@ fn servers(status: &Status, names: &Names) -> Vec<String> {
             count(server.backup),
             count(server.learner),
             bytes(server.bytes),
+            count(usize::try_from(server.operations_a_second).unwrap_or(usize::MAX)),
             server.incarnation.0.to_string(),
             seen(server),
         ]
@@ -80,6 +82,7 @@ fn servers(status: &Status, names: &Names) -> Vec<String> {
 fn state(server: &ServerStatus) -> &'static str {
     match server.standing {
         _ if server.has_failed => "disk failed",
+        Standing::Serving if server.is_seen && server.is_full => "disk full",
         Standing::Serving if !server.is_seen => "silent",
         Standing::Serving => "serving",
         Standing::Leaving => "leaving",
@@ -188,9 +191,9 @@ mod tests {
             [
                 "cluster d2da3971, map version 14, 4,096 slots, 3 copies of each",
                 "",
-                "server    address        state     share  primary  backup  learner      data  life  seen",
-                "111d1b1b  10.0.0.1:5153  serving  33.3 %    1,365   2,731        0  1.00 GiB     3  now",
-                "221d1b1b  10.0.0.2:5153  silent   33.3 %        0       0        0       0 B     1  4 s ago",
+                "server    address        state     share  primary  backup  learner      data  ops/s  life  seen",
+                "111d1b1b  10.0.0.1:5153  serving  33.3 %    1,365   2,731        0  1.00 GiB      0     3  now",
+                "221d1b1b  10.0.0.2:5153  silent   33.3 %        0       0        0       0 B      0     1  4 s ago",
                 "",
                 "221d1b1b [======>                 ] 1,024 of 4,096 slots, 2.00 MiB to copy from 111d1b1b, 7 to take over as primary",
                 "",

@@ -5,12 +5,13 @@
 //! | join | standby, leaving, away | on the ring, if it is seen |
 //! | leave | on the ring | off it and leaving, if somebody else is on it |
 //! | leave | standby, away | leaving: it ends, or does not join when it comes back |
-//! | rebalance | | the shares are level |
+//! | rebalance | | the shares are level, of bytes or of operations |
 //! | retire | standby, with nothing | leaving: nobody puts it on the ring while its process is being ended |
 //! | force complete | slots without a primary that this server held last | it is their primary: **acknowledged writes may be lost** |
 
 use super::Coordinator;
 use super::draft::Draft;
+use super::elastic::By;
 use super::event::{Action, Answer, Command};
 use super::members;
 use super::register::set_standing;
@@ -28,8 +29,8 @@ impl Coordinator {
         let (why, refusal) = match command {
             Command::Join(server) => ("join", self.command_join(now, server, &mut draft)),
             Command::Leave(server) => ("leave", self.command_leave(server, &mut draft)),
-            Command::Rebalance => {
-                draft.set_ring(self.placing.rebalance(self.map.ring()));
+            Command::Rebalance(by) => {
+                draft.set_ring(self.placing.rebalance(self.map.ring(), by));
                 ("rebalance", None)
             }
             Command::Retire(server) => ("retire", self.command_retire(server, &mut draft)),
@@ -45,7 +46,8 @@ impl Coordinator {
             | Command::Leave(id)
             | Command::Retire(id)
             | Command::ForceComplete(id) => format!(" {id}"),
-            Command::Rebalance => String::new(),
+            Command::Rebalance(By::Bytes) => String::new(),
+            Command::Rebalance(By::Operations) => " by operations".to_owned(),
         };
         let who = if matches!(command, Command::Retire(_)) { "elastic" } else { "operator" };
         let entry = draft.finish(&format!("{who}: {why}{whom}"));

@@ -23,9 +23,13 @@
 //! cool-down would fit: what one decision did the next one does not undo, unless the load leaves the dead band for good.
 //!
 //! **Levelling.** When the busiest server owns more than 1.10 of the mean and moving whole slots helps, the shares
-//! are levelled, in as few bytes as will do. A slot that alone is more than a mean share is told ([`hot_slot`]), not chased.
+//! are levelled, in as few bytes as will do. They are shares of what is stored, or of what is asked for ([`By`]): then an arc that
+//! is asked for much is split, but not so that a server would store too much. A slot that alone is more than a mean share is told
+//! ([`hot_slot`], [`hot_key`]), not chased. How many servers there are is decided by bytes alone.
 //!
-//! Left out: operations (a slot that is asked for often weighs no more than another), forecasts, and servers of several sizes.
+//! **Disks.** A server whose disk takes no more puts is the fullest, whatever it stores: one more joins, and nobody is drained.
+//!
+//! Left out: growing by operations, forecasts, and servers of several sizes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,6 +54,24 @@ const LEVEL_ENOUGH_PERCENT: u64 = 90;
 
 /// The lower limit is at most so much of the upper one, in hundredths: the dead band.
 const DOWN_PERCENT_MAX: u64 = 80;
+
+/// What an operation a minute weighs, beside what placement counts for each slot: one operation a second is as much as that.
+/// So a ring that nobody asks for anything is level by slots, whoever asks a few times.
+const RATE_WEIGHT: u64 = 64 * 1024 / 60;
+
+/// Operations a minute below which a slot is not told to be hot: 100 a second.
+const HOT_RATE_MIN: u64 = 6000;
+
+/// What shares are of, when they are levelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Stored bytes.
+    #[default]
+    Bytes,
+    /// Operations that primaries answer.
+    Operations,
+}
 
 /// Who decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +111,8 @@ pub struct Elastic {
     pub mode: Mode,
     /// Without them the number of servers stays as it is, and only shares are levelled.
     pub limits: Option<Limits>,
+    /// What shares are of.
+    pub level_by: By,
     /// How long the ring stays as it is after each change.
     pub cool_down: Duration,
     /// Bytes that each server sends in a second at most, to tell how long a move takes.
@@ -98,7 +122,13 @@ pub struct Elastic {
 impl Default for Elastic {
     fn default() -> Self {
         let cool_down = Duration::from_secs(600);
-        Self { mode: Mode::Suggest, limits: None, cool_down, move_rate: 64 << 20 }
+        Self {
+            mode: Mode::Suggest,
+            limits: None,
+            level_by: By::Bytes,
+            cool_down,
+            move_rate: 64 << 20,
+        }
     }
 }
 
@@ -122,6 +152,10 @@ pub struct Known<'a> {
     pub ring: &'a Ring,
     /// Bytes by slot.
     pub loads: &'a [u64],
+    /// Operations in a minute, by slot.
+    pub rates: &'a [u64],
+    /// What shares are of.
+    pub level_by: By,
     /// Slots whose bytes nobody has told yet.
     pub unknown_count: usize,
     /// Copies that each slot shall have.
@@ -159,6 +193,8 @@ pub enum Step {
     },
     /// The shares are levelled.
     Level {
+        /// What shares are of.
+        by: By,
         /// Who owns most.
         busiest: ServerId,
         /// What it owns, in hundredths of the mean.
@@ -235,12 +271,13 @@ pub fn judge(limits: Option<Limits>, known: &Known<'_>) -> Result<Step, Rest> {
     };
     let fullest = known.seated.iter().max_by_key(weigh).ok_or(Rest::Nobody)?;
     let (is_full, bytes) = weigh(&fullest);
-    let level = known.levelled();
+    let level = known.levelled(limits, &stored);
     if let Some(limits) = limits
         && (is_full || bytes > limits.up_bytes)
     {
         if let Some((ring, step)) = level
             && !is_full
+            && known.level_by == By::Bytes
             && most(&known.stored(&ring)) <= percent(limits.up_bytes, LEVEL_ENOUGH_PERCENT)
         {
             return Ok(step);
@@ -256,7 +293,35 @@ pub fn judge(limits: Option<Limits>, known: &Known<'_>) -> Result<Step, Rest> {
     drained.or(level.map(|(_, step)| step)).ok_or(Rest::Fits)
 }
 
-/// Returns the slot that no levelling helps, if there is one.
+/// Returns the ring with level shares of stored bytes or of operations; `loads` are both of each slot.
+#[must_use]
+pub fn levelled(
+    ring: &Ring,
+    by: By,
+    (loads, rates): (&[u64], &[u64]),
+    settings: placement::Settings,
+) -> Ring {
+    match by {
+        By::Bytes => placement::rebalance(ring, loads, settings),
+        By::Operations => placement::rebalance_at(ring, &weights(rates), loads, settings),
+    }
+}
+
+/// Returns what operations weigh in the place of bytes.
+fn weights(rates: &[u64]) -> Vec<u64> {
+    rates.iter().map(|rate| rate.saturating_mul(RATE_WEIGHT)).collect()
+}
+
+/// Returns the slot that is asked for so often that no levelling helps, if there is one: its operations in a minute, and a mean
+/// share of all.
+#[must_use]
+pub fn hot_key(ring: &Ring, rates: &[u64]) -> Option<(SlotId, u64, u64)> {
+    let hot = hot_slot(ring, &weights(rates))?;
+    let (rate, mean) = (hot.bytes / RATE_WEIGHT, hot.mean_bytes / RATE_WEIGHT);
+    (rate >= HOT_RATE_MIN).then_some((hot.slot, rate, mean))
+}
+
+/// Returns the slot that stores so much that no levelling helps, if there is one.
 #[must_use]
 pub fn hot_slot(ring: &Ring, loads: &[u64]) -> Option<HotSlot> {
     let count = u64::try_from(ring.servers().len()).unwrap_or(u64::MAX);
@@ -275,7 +340,9 @@ impl Known<'_> {
                 placement::join(self.ring, *server, self.loads, self.settings())
             }
             Step::Lack { .. } => self.ring.clone(),
-            Step::Level { .. } => placement::rebalance(self.ring, self.loads, self.settings()),
+            Step::Level { by, .. } => {
+                levelled(self.ring, *by, (self.loads, self.rates), self.settings())
+            }
             Step::Drain { server, .. } => {
                 placement::leave(self.ring, *server, self.loads, self.settings())
             }
@@ -300,17 +367,31 @@ impl Known<'_> {
     }
 
     /// Returns the ring with level shares, if they are not level and it helps.
-    fn levelled(&self) -> Option<(Ring, Step)> {
-        let before = placement::shares(self.ring, self.loads);
-        let (busiest, before_percent) = busiest_percent(&before)?;
+    fn levelled(
+        &self,
+        limits: Option<Limits>,
+        stored: &BTreeMap<ServerId, u64>,
+    ) -> Option<(Ring, Step)> {
+        let by = self.level_by;
+        let shares = |ring: &Ring| match by {
+            By::Bytes => placement::shares(ring, self.loads),
+            By::Operations => placement::shares(ring, &weights(self.rates)),
+        };
+        let (busiest, before_percent) = busiest_percent(&shares(self.ring))?;
         if before_percent <= LEVEL_ABOVE_PERCENT {
             return None;
         }
-        let ring = placement::rebalance(self.ring, self.loads, self.settings());
-        let (_, after_percent) = busiest_percent(&placement::shares(&ring, self.loads))?;
+        let ring = levelled(self.ring, by, (self.loads, self.rates), self.settings());
+        let (_, after_percent) = busiest_percent(&shares(&ring))?;
+        // Bytes that are not looked at must not make a server too full: growing, and levelling again, would follow.
+        let is_too_much = by == By::Operations && !mutant!("levels operations whatever is stored");
+        let most_bytes = limits.map_or(u64::MAX, |limits| limits.up_bytes).max(most(stored));
+        if is_too_much && most(&self.stored(&ring)) > most_bytes {
+            return None;
+        }
         let is_better = after_percent + LEVEL_GAIN_PERCENT <= before_percent
             || mutant!("chases a slot that alone is too much");
-        let step = Step::Level { busiest, before_percent, after_percent };
+        let step = Step::Level { by, busiest, before_percent, after_percent };
         (is_better && before_percent > LEVEL_ABOVE_PERCENT).then_some((ring, step))
     }
 
@@ -401,10 +482,14 @@ impl fmt::Display for Step {
                     "start one more server to relieve {fullest}, which stores {bytes} bytes; none is on standby"
                 )
             }
-            Self::Level { busiest, before_percent, after_percent } => {
+            Self::Level { by, busiest, before_percent, after_percent } => {
+                let (how, what) = match by {
+                    By::Bytes => ("rebalance", "owns"),
+                    By::Operations => ("rebalance by operations", "answers"),
+                };
                 write!(
                     f,
-                    "rebalance, since {busiest} owns {before_percent} % of a mean share; then the busiest owns {after_percent} %"
+                    "{how}, since {busiest} {what} {before_percent} % of a mean share; then the busiest {what} {after_percent} %"
                 )
             }
             Self::Drain { server, bytes, then_bytes } => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::elastic::Elastic;
+use super::elastic::{By, Elastic};
 use crate::map::Delta;
 use crate::message::{FromEcs, ToEcs};
 use crate::types::ServerId;
@@ -73,7 +73,7 @@ pub enum Command {
     /// Take a server off the ring; its slots go to the others first.
     Leave(ServerId),
     /// Level the shares.
-    Rebalance,
+    Rebalance(By),
     /// Let a server on standby go that holds nothing: its process is about to be ended.
     Retire(ServerId),
     /// Take a slot's copy on this server for complete, though it may lack acknowledged writes: **may lose data**.

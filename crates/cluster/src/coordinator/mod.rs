@@ -201,8 +201,9 @@ impl Coordinator {
                 let said = Registration { server, address, life, is_complete, is_standby, version };
                 self.register(now, connection, &said, actions)
             }
-            ToEcs::Request { server, incarnation, number, version, changes, loads } => {
-                let request = Request { server, incarnation, number, version, changes, loads };
+            ToEcs::Request { server, incarnation, number, version, is_full, changes, loads } => {
+                let request =
+                    Request { server, incarnation, number, version, is_full, changes, loads };
                 self.request(now, connection, &request, actions)
             }
         }

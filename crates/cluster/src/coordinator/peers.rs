@@ -28,6 +28,8 @@ pub(super) struct Peer {
     latest: (Incarnation, Number),
     /// The life in which it reported that its disk failed.
     pub(super) failed: Option<Incarnation>,
+    /// Whether its disk takes no more puts, as it said last.
+    pub(super) is_full: bool,
     /// How often in a row it was given up as a learner because it took too long.
     pub(super) strikes: u32,
 }

@@ -24,7 +24,7 @@ use super::members::{self, Life};
 use super::tell::Due;
 use crate::map::{Slot, Standing};
 use crate::message::{Change, FromEcs};
-use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId, Time, Version};
+use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId, SlotLoad, Time, Version};
 
 /// Changes in one request, for each slot of the cluster; two more are for the server itself.
 const CHANGE_COUNT_MAX_PER_SLOT: usize = 4;
@@ -35,8 +35,9 @@ pub(super) struct Request {
     pub(super) incarnation: Incarnation,
     pub(super) number: Number,
     pub(super) version: Version,
+    pub(super) is_full: bool,
     pub(super) changes: Vec<Change>,
-    pub(super) loads: Vec<(SlotId, u64)>,
+    pub(super) loads: Vec<(SlotId, SlotLoad)>,
 }
 
 impl Coordinator {
@@ -81,15 +82,16 @@ impl Coordinator {
 
     /// Notes what a request tells besides what it asks for.
     fn note(&mut self, request: &Request) {
-        for (slot, stored_len) in &request.loads {
+        for (slot, load) in &request.loads {
             if self.map.slot(*slot).primary_id() == Some(request.server) {
-                self.placing.set_load(*slot, *stored_len);
+                self.placing.set_load(*slot, *load);
             }
         }
-        if request.changes.contains(&Change::Fail)
-            && let Some(peer) = self.peers.get_mut(request.server)
-        {
-            peer.failed = Some(request.incarnation);
+        if let Some(peer) = self.peers.get_mut(request.server) {
+            peer.is_full = request.is_full;
+            if request.changes.contains(&Change::Fail) {
+                peer.failed = Some(request.incarnation);
+            }
         }
     }
 

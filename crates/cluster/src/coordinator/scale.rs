@@ -5,8 +5,6 @@
 //! `suggest`. A server that is drained goes back to standby: its process stays, and it can be asked onto the ring again.
 //!
 //! Nothing of this is logged but the decisions. After a start everything is looked at anew, and a whole cool-down passes.
-//!
-//! Left out: a disk that is full. Servers tell that to each other and not to the coordinator, so what is judged here has no full ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Coordinator;
 use super::draft::Draft;
-use super::elastic::{self, HotSlot, Known, Mode, Pace, Rest, Seated, Step};
+use super::elastic::{self, Known, Mode, Pace, Rest, Seated, Step};
 use super::event::{Action, Entry};
 use super::status::millis;
 use crate::map::Standing;
@@ -143,7 +141,9 @@ impl Coordinator {
                 // Where nobody else is there it stays.
                 let _is_left = self.leave(*server, Standing::Standby, &mut draft);
             }
-            Step::Level { .. } => draft.set_ring(self.placing.rebalance(self.map.ring())),
+            Step::Level { by, .. } => {
+                draft.set_ring(self.placing.rebalance(self.map.ring(), *by));
+            }
             Step::Add { .. } | Step::Lack { .. } => {}
         }
         draft.finish(&format!("elastic: {step}"))
@@ -157,17 +157,20 @@ impl Coordinator {
         let seated = self.map.ring().servers().into_iter().map(|id| Seated {
             id,
             is_seen: self.is_seen(now, id),
-            is_full: false,
+            is_full: self.is_full(id),
             is_spawned: self.spawned.contains(&id),
         });
         let is_fit = |id: ServerId, standing| {
-            standing == Standing::Standby && self.is_seen(now, id) && !self.has_failed(id)
+            let is_well = !self.has_failed(id) && !self.is_full(id);
+            standing == Standing::Standby && self.is_seen(now, id) && is_well
         };
         let servers = self.map.servers().iter();
         let standbys = servers.filter(|(id, server)| is_fit(**id, server.standing));
         Known {
             ring: self.map.ring(),
             loads: self.placing.loads(),
+            rates: self.placing.rates(),
+            level_by: self.settings.elastic.level_by,
             unknown_count: self.placing.unknown_count(),
             replica_count: self.map.replica_count(),
             token_count: self.placing.token_count(),
@@ -238,9 +241,31 @@ impl Coordinator {
         Some(Decided { why, ago_ms: millis(now.since(at)) })
     }
 
-    /// Returns the slot that no levelling helps, if there is one.
-    pub(super) fn hot_slot(&self) -> Option<HotSlot> {
-        elastic::hot_slot(self.map.ring(), self.placing.loads())
+    /// Returns which slots no levelling helps, in sentences.
+    pub(super) fn hot_hints(&self) -> Vec<String> {
+        let (ring, none) = (self.map.ring(), "more than a mean share of");
+        let bytes = elastic::hot_slot(ring, self.placing.loads()).map(|hot| {
+            format!(
+                "slot {} alone stores {} bytes, {none} {}: no move of slots levels that",
+                hot.slot.index(),
+                hot.bytes,
+                hot.mean_bytes
+            )
+        });
+        let rate = elastic::hot_key(ring, self.placing.rates()).map(|(slot, rate, mean)| {
+            format!(
+                "slot {} alone answers {} operations a second, {none} {}: a hot key or few; no move of slots levels that",
+                slot.index(),
+                rate / 60,
+                mean / 60
+            )
+        });
+        bytes.into_iter().chain(rate).collect()
+    }
+
+    /// Returns whether a server's disk takes no more puts.
+    pub(super) fn is_full(&self, server: ServerId) -> bool {
+        self.peers.get(server).is_some_and(|peer| peer.is_full)
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Duration;
 use hashring::Ring;
 use serde::{Deserialize, Serialize};
 
+use super::elastic::By;
 use super::scale::{Decided, Next};
 use super::spawn::Spawned;
 use super::{Coordinator, journal};
@@ -74,6 +75,9 @@ pub struct ServerStatus {
     pub silent_ms: Option<u64>,
     /// Whether it reported in this life that its disk failed.
     pub has_failed: bool,
+    /// Whether its disk takes no more puts.
+    #[serde(default)]
+    pub is_full: bool,
     /// Its newest life.
     pub incarnation: Incarnation,
     /// Slots that the ring gives it: its share.
@@ -86,6 +90,9 @@ pub struct ServerStatus {
     pub learner: usize,
     /// Stored bytes of the slots that it is a member of.
     pub bytes: u64,
+    /// Operations that it answers in a second as primary.
+    #[serde(default)]
+    pub operations_a_second: u64,
 }
 
 /// How many slots stand how. A slot is counted in one of the first five, `without_backup` besides.
@@ -147,7 +154,7 @@ pub enum Wish {
     /// The command `leave`.
     Leave(ServerId),
     /// The command `rebalance`.
-    Rebalance,
+    Rebalance(By),
 }
 
 /// What would become of the cluster.
@@ -169,6 +176,9 @@ pub struct Plan {
     /// Processes that the ECS started, if it may; the host tells.
     #[serde(default)]
     pub spawned: Option<Spawned>,
+    /// Slots that no plan levels, in sentences.
+    #[serde(default)]
+    pub hints: Vec<String>,
 }
 
 /// A server's share before and after a plan.
@@ -258,6 +268,7 @@ impl Coordinator {
             moves,
             next: if wish == Wish::Nothing { self.next(now) } else { None },
             spawned: None,
+            hints: self.hot_hints(),
         }
     }
 
@@ -267,7 +278,7 @@ impl Coordinator {
         let is_known = |id| self.map.servers().contains_key(&id);
         match wish {
             Wish::Nothing => (self.without_unseen(now), None),
-            Wish::Rebalance => (self.placing.rebalance(ring), None),
+            Wish::Rebalance(by) => (self.placing.rebalance(ring, by), None),
             Wish::Join(id) | Wish::Leave(id) if !is_known(id) => {
                 (ring.clone(), Some("no such server"))
             }
@@ -311,12 +322,14 @@ impl Coordinator {
                 is_seen: self.is_seen(now, *id),
                 silent_ms: heard_at.map(|heard_at| millis(now.since(heard_at))),
                 has_failed: self.has_failed(*id),
+                is_full: self.is_full(*id),
                 incarnation: known.incarnation,
                 owned: owned.remove(id).unwrap_or_default(),
                 primary: held.primary,
                 backup: held.backup,
                 learner: held.learner,
                 bytes: held.bytes,
+                operations_a_second: held.rate / 60,
             }
         });
         servers.collect()
@@ -325,9 +338,12 @@ impl Coordinator {
     /// Returns what each server holds, in one pass over the slots: there may be a thousand servers.
     fn held(&self) -> BTreeMap<ServerId, Held> {
         let mut held: BTreeMap<ServerId, Held> = BTreeMap::new();
-        for ((_, slot), load) in self.map.slots().zip(self.placing.loads()) {
+        let loads = self.placing.loads().iter().zip(self.placing.rates());
+        for ((_, slot), (load, rate)) in self.map.slots().zip(loads) {
             if let Some(primary) = slot.primary_id() {
-                held.entry(primary).or_default().primary += 1;
+                let of_primary = held.entry(primary).or_default();
+                of_primary.primary += 1;
+                of_primary.rate = of_primary.rate.saturating_add(*rate);
             }
             for backup in &slot.backups {
                 held.entry(*backup).or_default().backup += 1;
@@ -409,14 +425,7 @@ impl Coordinator {
             ));
         }
         hints.extend(servers.iter().filter_map(|server| self.hint_of(server)));
-        if let Some(hot) = self.hot_slot() {
-            hints.push(format!(
-                "slot {} alone stores {} bytes, more than a mean share of {}: no move of slots levels that",
-                hot.slot.index(),
-                hot.bytes,
-                hot.mean_bytes
-            ));
-        }
+        hints.extend(self.hot_hints());
         let ring_count = self.map.ring().servers().len();
         if (1..self.map.replica_count()).contains(&ring_count) {
             let replica_count = self.map.replica_count();
@@ -450,6 +459,11 @@ impl Coordinator {
                 "the disk of {id} ({address}) failed: replace it, and start the server anew"
             ));
         }
+        if server.is_full && server.is_seen {
+            return Some(format!(
+                "the disk of {id} ({address}) is full: it takes no puts; make room, or have one more server join"
+            ));
+        }
         match server.standing {
             Standing::Serving if !server.is_seen => {
                 let after_ms = millis(self.settings.rejoin_grace);
@@ -475,6 +489,8 @@ struct Held {
     backup: usize,
     learner: usize,
     bytes: u64,
+    /// Operations in a minute, as primary.
+    rate: u64,
 }
 
 /// What a server gets, while it is counted.

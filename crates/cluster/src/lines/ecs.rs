@@ -6,7 +6,7 @@ use super::message::told;
 use super::words::Words;
 use super::{delta, text};
 use crate::message::{Change, FromEcs, ToEcs};
-use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId};
+use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId, SlotLoad};
 
 /// Appends what a server says to the coordinator: a line with its end (LF).
 pub fn write_to_ecs(out: &mut Vec<u8>, message: &ToEcs) {
@@ -19,17 +19,20 @@ pub fn write_to_ecs(out: &mut Vec<u8>, message: &ToEcs) {
             text::flags(out, [("complete", *is_complete), ("standby", *is_standby)]);
             text::token(out, address.as_bytes());
         }
-        ToEcs::Request { server, incarnation, number, version, changes, loads } => {
+        ToEcs::Request { server, incarnation, number, version, is_full, changes, loads } => {
             out.extend_from_slice(b"request");
             text::server(out, *server);
             text::number(out, incarnation.0);
             text::number(out, number.0);
             text::number(out, version.0);
+            text::flags(out, [("full", *is_full)]);
             text::list(out, changes, |out, change| write_change(out, *change));
-            text::list(out, loads, |out, (slot, len)| {
+            text::list(out, loads, |out, (slot, load)| {
                 text::digits(out, u64::from(slot.index()));
-                out.push(b':');
-                text::digits(out, *len);
+                for number in [load.stored_len, load.op_rate] {
+                    out.push(b':');
+                    text::digits(out, number);
+                }
             });
         }
     }
@@ -81,9 +84,10 @@ pub fn read_to_ecs(line: &[u8]) -> Result<ToEcs, LineError> {
             let incarnation = Incarnation(words.number("incarnation")?);
             let number = Number(words.number("number")?);
             let version = words.version()?;
+            let [is_full] = words.flags("mark", ["full"])?;
             let changes = read_changes(&mut words)?;
             let loads = read_loads(&mut words)?;
-            ToEcs::Request { server, incarnation, number, version, changes, loads }
+            ToEcs::Request { server, incarnation, number, version, is_full, changes, loads }
         }
         b"error" => return Err(before.error(Fault::Told { what: told(line) }, "line")),
         _ => return Err(before.error(Fault::Unknown, "message")),
@@ -143,12 +147,15 @@ fn read_change(words: &mut Words<'_>) -> Result<Change, LineError> {
     }
 }
 
-fn read_loads(words: &mut Words<'_>) -> Result<Vec<(SlotId, u64)>, LineError> {
+fn read_loads(words: &mut Words<'_>) -> Result<Vec<(SlotId, SlotLoad)>, LineError> {
     let mut loads = Vec::new();
     words.list("loads", LOAD_COUNT_MAX, |words| {
         let slot = words.slot()?;
         words.mark(b':', "load")?;
-        loads.push((slot, words.digits("load", u64::MAX)?));
+        let stored_len = words.digits("load", u64::MAX)?;
+        words.mark(b':', "operations")?;
+        let op_rate = words.digits("operations", u64::MAX)?;
+        loads.push((slot, SlotLoad { stored_len, op_rate }));
         Ok(())
     })?;
     Ok(loads)

@@ -50,10 +50,10 @@
 //! | to the coordinator | marks | [`ToEcs`](crate::ToEcs) |
 //! |---|---|---|
 //! | `register <server> <life> <version> <marks> <address>` | `complete`, `standby` | `Register` |
-//! | `request <server> <incarnation> <number> <version> <changes> <loads>` | | `Request` |
+//! | `request <server> <incarnation> <number> <version> <marks> <changes> <loads>` | `full` | `Request` |
 //!
 //! A change is `depose:<slot>:<epoch>`, `remove:<slot>:<epoch>:<server>`, `promote:<slot>:<epoch>:<server>:<incarnation>`,
-//! `hand_over:<slot>:<epoch>:<server>`, `resign:<slot>:<epoch>`, `fail` or `leave`; a load is `<slot>:<bytes>`.
+//! `hand_over:<slot>:<epoch>:<server>`, `resign:<slot>:<epoch>`, `fail` or `leave`; a load is `<slot>:<bytes>:<operations>`.
 //!
 //! | from the coordinator | [`FromEcs`](crate::FromEcs) |
 //! |---|---|

@@ -46,6 +46,9 @@ impl Server {
                 self.write(op, slot, key, write, cx)
             }
         };
+        if let Some(replica) = self.replica_mut(slot).filter(|_| done.is_ok()) {
+            replica.op_count += 1;
+        }
         match done {
             Ok(None) => {}
             Ok(Some(reply)) => Self::reply(op, reply, cx),

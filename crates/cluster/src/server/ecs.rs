@@ -114,12 +114,13 @@ impl Server {
         let Some(incarnation) = self.ecs.incarnation else { return };
         self.ecs.last = self.ecs.last.next();
         self.ecs.speak(cx.now);
-        let loads = self.tell_loads(cx);
+        let (is_full, loads) = (cx.storage.is_full(), self.tell_loads(cx));
         cx.actions.push(Action::ToEcs(ToEcs::Request {
             server: self.me(),
             incarnation,
             number: self.ecs.last,
             version: self.version(),
+            is_full,
             changes,
             loads,
         }));

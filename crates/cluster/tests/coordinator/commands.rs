@@ -1,6 +1,7 @@
 //! What operators ask for, said once and twice.
 
 use cluster::Standing;
+use cluster::coordinator::elastic::By;
 use cluster::coordinator::{Answer, Command};
 
 use crate::play::{Play, id, ms};
@@ -26,7 +27,7 @@ fn a_standby_server_is_asked_onto_the_ring_and_off_it() {
     }
     play.settle();
     assert_eq!(play.machine.moves().count(), 0);
-    assert_eq!(play.command(Command::Rebalance), Answer::Already);
+    assert_eq!(play.command(Command::Rebalance(By::Bytes)), Answer::Already);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use cluster::Time;
-use cluster::coordinator::elastic::{Known, Limits, Pace, Seated, Step, judge};
+use cluster::coordinator::elastic::{By, Known, Limits, Pace, Seated, Step, judge};
 use fastrand::Rng;
 use hashring::{Ring, ServerId, placement};
 
@@ -93,6 +93,8 @@ pub fn live(days: u64, seed: u64) -> Days {
         let known = Known {
             ring: &ring,
             loads: &loads,
+            rates: &[0; 32],
+            level_by: By::Bytes,
             unknown_count: 0,
             replica_count: 3,
             token_count: SETTINGS.tokens,

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cluster::coordinator::elastic::{
-    HotSlot, Known, Limits, Pace, Rest, Seated, Step, hot_slot, judge,
+    By, HotSlot, Known, Limits, Pace, Rest, Seated, Step, hot_key, hot_slot, judge, levelled,
 };
 use cluster::{ELASTIC_MUTANTS, Planted, ServerId, Time};
 use hashring::{Ring, placement};
@@ -22,6 +22,8 @@ const LIMITS: Limits = Limits { up_bytes: 40 * GB, down_bytes: 20 * GB };
 pub struct Facts {
     ring: Ring,
     loads: Vec<u64>,
+    rates: Vec<u64>,
+    level_by: By,
     seated: Vec<Seated>,
     standbys: Vec<ServerId>,
     unknown_count: usize,
@@ -46,6 +48,8 @@ pub fn facts(count: u128, bytes: u64) -> Facts {
     Facts {
         ring,
         loads,
+        rates: vec![0; usize::from(SLOT_COUNT)],
+        level_by: By::Bytes,
         seated: seated.collect(),
         standbys: vec![id(100)],
         unknown_count: 0,
@@ -63,6 +67,8 @@ impl Facts {
         let known = Known {
             ring: &self.ring,
             loads: &self.loads,
+            rates: &self.rates,
+            level_by: self.level_by,
             unknown_count: self.unknown_count,
             replica_count: 3,
             token_count: 4,
@@ -189,6 +195,69 @@ fn a_slot_that_alone_is_too_much_is_told_and_not_chased() {
     assert_eq!(hot_slot(&facts(4, 8 * GB).ring, &facts(4, 8 * GB).loads), None);
 }
 
+/// One server's slots are asked for a hundred times as often as the others'.
+fn asked(count: u128, bytes: u64) -> Facts {
+    facts(count, bytes).with(|f| {
+        f.level_by = By::Operations;
+        let busy = f.ring.owner(slot(0));
+        for (at, rate) in f.ring.slots().zip(&mut f.rates) {
+            *rate = if f.ring.owner(at) == busy { 60_000 } else { 600 };
+        }
+    })
+}
+
+#[test]
+fn shares_of_operations_are_levelled_where_that_is_wanted_and_nobody_stores_too_much_then() {
+    let facts = asked(4, 25 * GB);
+    let Ok(Step::Level { by: By::Operations, before_percent, after_percent, .. }) = facts.judge()
+    else {
+        panic!("{:?}", facts.judge())
+    };
+    assert!(before_percent > 300 && after_percent <= 112, "{before_percent} {after_percent}");
+    let by_bytes = facts.with(|f| f.level_by = By::Bytes);
+    assert_eq!(by_bytes.judge(), Err(Rest::Fits), "what is asked for weighs nothing there");
+    let levelled = facts.with(|f| {
+        let settings = placement::Settings { tokens: 4 };
+        f.ring = levelled(&f.ring, By::Operations, (&f.loads, &f.rates), settings);
+    });
+    assert_eq!(levelled.judge(), Err(Rest::Fits), "once");
+    // Nobody shall store more for it than a server may.
+    let most = |facts: &Facts| {
+        let mut stored = std::collections::BTreeMap::new();
+        for (at, load) in facts.ring.slots().zip(&facts.loads) {
+            facts.ring.ideal(at, 3).iter().for_each(|id| *stored.entry(*id).or_insert(0) += load);
+        }
+        stored.into_values().max().unwrap()
+    };
+    let (before, after) = (most(&facts), most(&levelled));
+    assert!(before < after, "{before} {after}");
+    assert_eq!(facts.judge_by(Limits::new(after - 1, 1)), Err(Rest::Fits));
+    assert_eq!(word(facts.judge_by(Limits::new(after, 1))), "rebalance");
+    assert_eq!(word(asked(4, 60 * GB).judge()), "add", "bytes come first");
+    assert_eq!(asked(4, 25 * GB).with(|f| f.rates.fill(3)).judge(), Err(Rest::Fits), "nobody asks");
+}
+
+#[test]
+fn a_slot_that_alone_is_asked_for_too_often_is_told_and_not_chased() {
+    let hot = facts(4, 25 * GB).with(|f| {
+        f.level_by = By::Operations;
+        f.rates[7] = 6_000_000;
+    });
+    let (slot, rate, mean) = hot_key(&hot.ring, &hot.rates).expect("it is hot");
+    assert_eq!((slot.index(), rate), (7, 6_000_000));
+    assert!((1_500_000..1_600_000).contains(&mean), "{mean}");
+    let settings = placement::Settings { tokens: 4 };
+    let once = hot.with(|f| {
+        f.ring = levelled(&f.ring, By::Operations, (&f.loads, &f.rates), settings);
+    });
+    assert_eq!(once.judge(), Err(Rest::Fits), "what could be moved away from it was");
+    for (rate, is_hot) in [(6000, true), (5999, false)] {
+        let rates = hot.with(|f| f.rates[7] = rate).rates;
+        let ring = facts(16, GB).ring;
+        assert_eq!(hot_key(&ring, &rates).is_some(), is_hot, "{rate} a minute");
+    }
+}
+
 #[test]
 fn the_limits_have_a_dead_band_between_them() {
     for (up, down, is_good) in [
@@ -227,7 +296,7 @@ fn a_step_is_due_when_it_was_right_for_long_enough_and_the_ring_has_rested() {
 /// Every rule has a table or a history here that fails without it.
 #[test]
 fn every_planted_defect_of_growing_and_shrinking_is_found() {
-    let tests: [fn(); 13] = [
+    let tests: [fn(); 14] = [
         what_servers_store_says_whether_one_joins_or_goes,
         nothing_is_judged_while_something_is_not_known_or_not_done,
         a_full_disk_counts_as_full_however_little_is_stored,
@@ -237,6 +306,7 @@ fn every_planted_defect_of_growing_and_shrinking_is_found() {
         a_step_is_due_when_it_was_right_for_long_enough_and_the_ring_has_rested,
         scaling::after_a_start_a_whole_cool_down_is_waited,
         scaling::a_cluster_grows_and_shrinks_by_itself_one_server_in_each_cool_down,
+        shares_of_operations_are_levelled_where_that_is_wanted_and_nobody_stores_too_much_then,
         spawning::one_is_started_after_the_other_while_servers_are_wanted_and_no_more_than_may_be,
         spawning::what_is_drained_and_not_wanted_for_long_enough_is_ended_and_its_number_used_again,
         spawning::after_each_failure_the_next_start_waits_twice_as_long_until_one_is_on_the_ring,

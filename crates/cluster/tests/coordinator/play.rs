@@ -8,7 +8,8 @@ use cluster::coordinator::{
     Action, Answer, Command, ConnectionId, Coordinator, Entry, Event, Settings, Ticket,
 };
 use cluster::{
-    Change, Delta, Epoch, FromEcs, Incarnation, Map, Number, ServerId, SlotId, Time, ToEcs, Version,
+    Change, Delta, Epoch, FromEcs, Incarnation, Map, Number, ServerId, SlotId, SlotLoad, Time,
+    ToEcs, Version,
 };
 
 /// A server that holds a map and says what it is made to say.
@@ -36,6 +37,8 @@ pub struct Play {
     pub actors: BTreeMap<ServerId, Actor>,
     pub answers: Vec<Answer>,
     pub notes: Vec<String>,
+    /// Servers whose disks take no more puts.
+    pub full: Vec<ServerId>,
     pub closed: Vec<ConnectionId>,
     /// How many messages each step of the coordinator sent.
     pub sent_count: usize,
@@ -94,6 +97,7 @@ impl Play {
             actors: BTreeMap::new(),
             answers: Vec::new(),
             notes: Vec::new(),
+            full: Vec::new(),
             closed: Vec::new(),
             sent_count: 0,
             inboxes: BTreeMap::new(),
@@ -250,16 +254,23 @@ impl Play {
 
     /// Has every primary tell how many bytes each of its slots stores.
     pub fn tell_loads(&mut self, bytes: impl Fn(SlotId) -> u64) {
+        self.tell(|slot| SlotLoad::of_len(bytes(slot)));
+    }
+
+    /// Has every primary tell the load of each of its slots.
+    pub fn tell(&mut self, load: impl Fn(SlotId) -> SlotLoad) {
         for server in self.actors.keys().copied().collect::<Vec<_>>() {
             let Some(connection) = self.actor(server).connection else { continue };
             let told = self.request(server, Vec::new());
             let ToEcs::Request { server, incarnation, number, version, changes, .. } = told else {
                 continue;
             };
+            let is_full = self.full.contains(&server);
             let map = self.map();
             let led = map.slots().filter(|(_, slot)| slot.primary_id() == Some(server));
-            let loads = led.map(|(id, _)| (id, bytes(id))).collect();
-            let told = ToEcs::Request { server, incarnation, number, version, changes, loads };
+            let loads = led.map(|(id, _)| (id, load(id))).collect();
+            let told =
+                ToEcs::Request { server, incarnation, number, version, is_full, changes, loads };
             self.step(Event::Received(connection, told));
             self.deliver_all();
         }
@@ -311,7 +322,8 @@ impl Play {
         actor.number = actor.number.next();
         let (incarnation, number) = (actor.incarnation, actor.number);
         let version = actor.map.version();
-        ToEcs::Request { server, incarnation, number, version, changes, loads: Vec::new() }
+        let is_full = self.full.contains(&server);
+        ToEcs::Request { server, incarnation, number, version, is_full, changes, loads: Vec::new() }
     }
 
     /// Asks, if the server has a connection, and delivers.

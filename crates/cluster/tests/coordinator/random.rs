@@ -3,6 +3,7 @@
 //!
 //! `RINGCASK_SEEDS=N` sets how many histories are run, `RINGCASK_SEED=N` runs that one alone.
 
+use cluster::coordinator::elastic::By;
 use cluster::coordinator::{Command, ConnectionId, Event, Settings};
 use cluster::{Change, Incarnation, Number, ServerId, SlotId, ToEcs, Version};
 use fastrand::Rng;
@@ -69,7 +70,7 @@ fn command(play: &mut Play, rng: &mut Rng) {
     let command = match rng.u8(0..7) {
         0 | 1 => Command::Join(server),
         2 | 3 => Command::Leave(server),
-        4 => Command::Rebalance,
+        4 => Command::Rebalance(if rng.bool() { By::Bytes } else { By::Operations }),
         5 => Command::Retire(server),
         _ => Command::ForceComplete(server),
     };
@@ -177,6 +178,7 @@ fn bytes_of_nonsense_from_a_registered_server_break_nothing() {
             incarnation: Incarnation(incarnation),
             number: Number(number),
             version: Version(version),
+            is_full: false,
             changes: vec![Change::Leave; 4],
             loads: Vec::new(),
         };

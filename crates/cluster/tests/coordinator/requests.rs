@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use cluster::coordinator::{ConnectionId, Event, Settings};
-use cluster::{Change, Epoch, Incarnation, Number, ServerId, Slot, SlotId, Standing, ToEcs};
+use cluster::{
+    Change, Epoch, Incarnation, Number, ServerId, Slot, SlotId, SlotLoad, Standing, ToEcs,
+};
 
 use crate::play::{Play, id, slot, small};
 
@@ -178,6 +180,7 @@ fn an_unknown_server_and_a_life_of_the_future_are_sent_away() {
         incarnation: Incarnation(incarnation),
         number: Number(1),
         version: cluster::Version(0),
+        is_full: false,
         changes: Vec::new(),
         loads: Vec::new(),
     };
@@ -239,24 +242,24 @@ fn loads_are_taken_from_primaries_and_nonsense_closes_the_connection() {
     let mut play = Play::with_servers(&[1, 2, 3]);
     let (at, [p, b, _], _) = some_slot(&play);
     for (server, load, expected) in [(p, 70, 70), (b, 80, 70), (p, 60, 60)] {
-        let ToEcs::Request { server, incarnation, number, version, changes, .. } =
+        let ToEcs::Request { server, incarnation, number, version, is_full, changes, .. } =
             play.request(server, Vec::new())
         else {
             unreachable!()
         };
-        let loads = vec![(at, load)];
-        let said = ToEcs::Request { server, incarnation, number, version, changes, loads };
+        let loads = vec![(at, SlotLoad::of_len(load))];
+        let said = ToEcs::Request { server, incarnation, number, version, is_full, changes, loads };
         let connection = play.actor(server).connection.unwrap();
         play.step(Event::Received(connection, said));
         assert_eq!(play.machine.loads()[3], expected);
     }
-    let ToEcs::Request { server, incarnation, number, version, changes, .. } =
+    let ToEcs::Request { server, incarnation, number, version, is_full, changes, .. } =
         play.request(p, Vec::new())
     else {
         unreachable!()
     };
-    let loads = vec![(slot(16), 1)];
-    let said = ToEcs::Request { server, incarnation, number, version, changes, loads };
+    let loads = vec![(slot(16), SlotLoad::of_len(1))];
+    let said = ToEcs::Request { server, incarnation, number, version, is_full, changes, loads };
     let connection = play.actor(p).connection.unwrap();
     play.step(Event::Received(connection, said));
     assert_eq!(play.closed.last(), Some(&connection));

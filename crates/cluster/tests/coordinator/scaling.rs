@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cluster::coordinator::elastic::{Elastic, Limits, Mode};
+use cluster::coordinator::elastic::{By, Elastic, Limits, Mode};
 use cluster::coordinator::{Next, Settings, Wish};
-use cluster::{SlotId, Standing};
+use cluster::{SlotId, SlotLoad, Standing};
 use hashring::placement;
 
 use crate::play::{Play, id, ms};
@@ -19,7 +19,13 @@ fn elastic(mode: Mode) -> Settings {
     Settings {
         slot_count: SLOT_COUNT,
         learner_count_max: 1024,
-        elastic: Elastic { mode, limits, cool_down: COOL_DOWN, move_rate: 100 * MB },
+        elastic: Elastic {
+            mode,
+            limits,
+            level_by: By::Bytes,
+            cool_down: COOL_DOWN,
+            move_rate: 100 * MB,
+        },
         ..Settings::default()
     }
 }
@@ -157,4 +163,71 @@ fn an_order_of_an_operator_begins_a_cool_down_too() {
     play.settle();
     let took = until_change(&mut play, 100 * MB, 3 * COOL_DOWN);
     assert!(took.is_some_and(|took| took + ms(2000) >= COOL_DOWN), "{took:?}");
+}
+
+#[test]
+fn a_server_whose_disk_is_full_counts_as_full_however_little_it_stores() {
+    let mut play = play(Mode::On);
+    play.wait(2 * COOL_DOWN);
+    for full in [id(2), id(5)] {
+        play.full = vec![full];
+        for _ in 0..COOL_DOWN.as_secs() {
+            play.tell(|_| SlotLoad::of_len(MB / 100));
+            play.wait(ms(500));
+        }
+        play.settle();
+        let status = play.machine.status(play.now, 1);
+        let names: Vec<_> = status.servers.iter().filter(|s| s.is_full).map(|s| s.id).collect();
+        assert_eq!(names, [full]);
+        assert!(status.hints.iter().any(|hint| hint.contains("is full")), "{:?}", status.hints);
+        // One more joined for the second's disk; a standby's own disk concerns nobody.
+        assert_eq!(on_ring(&play), 4);
+    }
+    assert!(play.map().ring().contains(id(4)), "the first that waits");
+    let why = &play.log.iter().rev().find(|entry| entry.why.starts_with("elastic")).unwrap().why;
+    assert!(why.contains(&format!("relieve {}", id(2))), "{why}");
+}
+
+#[test]
+fn operations_are_levelled_by_hand_and_shown() {
+    let mut play = play(Mode::Off);
+    let rate = |slot: SlotId| if slot.index() < 64 { 60_000 } else { 600 };
+    let load = |slot| SlotLoad { stored_len: MB, op_rate: rate(slot) };
+    play.tell(load);
+    let shares = |play: &Play| -> Vec<u64> {
+        let status = play.machine.status(play.now, 1);
+        let on_ring = status.servers.into_iter().filter(|server| server.owned > 0);
+        on_ring.map(|server| server.operations_a_second).collect()
+    };
+    let all = 64 * 1000 + (u64::from(SLOT_COUNT) - 64) * 10;
+    let before = shares(&play);
+    assert!((all - 3..=all).contains(&before.iter().sum::<u64>()), "{before:?}");
+    assert!(before.iter().max() > Some(&(all / 3 * 12 / 10)), "it is uneven: {before:?}");
+    let wish = Wish::Rebalance(By::Operations);
+    assert!(!play.machine.plan(play.now, wish).moves.is_empty());
+    play.command(cluster::coordinator::Command::Rebalance(By::Operations));
+    play.settle();
+    play.tell(load);
+    let after = shares(&play);
+    assert!(after.iter().max() <= Some(&(all / 3 * 11 / 10)), "{after:?}");
+    let why = &play.log.iter().rev().find(|entry| entry.why.contains("rebalance")).unwrap().why;
+    assert!(why.starts_with("operator: rebalance by operations"), "{why}");
+    play.tell(|slot| SlotLoad {
+        stored_len: MB,
+        op_rate: if slot.index() == 9 { 9000 } else { 0 },
+    });
+    let hints = play.machine.plan(play.now, Wish::Nothing).hints;
+    assert!(hints.is_empty(), "a mean share of empty slots is more: {hints:?}");
+    play.tell(|slot| SlotLoad {
+        stored_len: MB,
+        op_rate: if slot.index() == 9 { 90_000 } else { 0 },
+    });
+    for hints in
+        [play.machine.plan(play.now, Wish::Nothing).hints, play.machine.status(play.now, 1).hints]
+    {
+        assert!(
+            hints.iter().any(|h| h.contains("slot 9 alone answers 1500 operations")),
+            "{hints:?}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster::coordinator::elastic::By;
 use cluster::coordinator::{Command, Coordinator, Plan, Status, WholeMap, Wish, snapshot_of};
 use cluster::{Map, ServerId, Standing, Version};
 
@@ -78,7 +79,7 @@ fn a_plan_says_why_a_command_would_be_refused() {
     let refusal = |play: &Play, wish| plan(play, wish).refusal;
     assert_eq!(refusal(&play, Wish::Join(id(9))).as_deref(), Some("no such server"));
     assert_eq!(refusal(&play, Wish::Leave(id(2))), None);
-    assert_eq!(refusal(&play, Wish::Rebalance), None);
+    assert_eq!(refusal(&play, Wish::Rebalance(By::Bytes)), None);
     play.ask(id(2), vec![cluster::Change::Leave]);
     play.settle();
     let last = "nobody else is on the ring";

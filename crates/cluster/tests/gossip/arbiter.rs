@@ -11,7 +11,9 @@ use std::time::Duration;
 use cluster::coordinator::{
     Action, Answer, Command, ConnectionId, Coordinator, Event, Settings, Ticket,
 };
-use cluster::{Change, Config, Incarnation, Map, Number, ServerId, SlotId, Time, ToEcs, Version};
+use cluster::{
+    Change, Config, Incarnation, Map, Number, ServerId, SlotId, SlotLoad, Time, ToEcs, Version,
+};
 use fastrand::Rng;
 
 use crate::world::id;
@@ -65,7 +67,10 @@ impl Arbiter {
             arbiter.register(at, at > 0);
             if at == 0 {
                 // The first holds everything, and tells how much that is: placement goes by it.
-                let loads = (0..).map_while(SlotId::new).zip(arbiter.loads.clone()).collect();
+                let loads = (0..)
+                    .map_while(SlotId::new)
+                    .zip(arbiter.loads.iter().copied().map(SlotLoad::of_len))
+                    .collect();
                 arbiter.ask(0, Vec::new(), loads);
             } else {
                 assert_eq!(arbiter.command(Command::Join(id(at))), Answer::Done);
@@ -98,7 +103,7 @@ impl Arbiter {
     }
 
     /// A server asks; also its sign of life.
-    pub fn ask(&mut self, at: usize, changes: Vec<Change>, loads: Vec<(SlotId, u64)>) {
+    pub fn ask(&mut self, at: usize, changes: Vec<Change>, loads: Vec<(SlotId, SlotLoad)>) {
         let version = self.map().version();
         let Some(played) = self.servers.get_mut(&at).filter(|played| played.is_up) else { return };
         played.number += 1;
@@ -107,6 +112,7 @@ impl Arbiter {
             incarnation: Incarnation(1),
             number: Number(played.number),
             version,
+            is_full: false,
             changes,
             loads,
         };

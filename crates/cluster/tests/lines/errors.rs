@@ -79,15 +79,15 @@ fn leases_that_do_not_rise_are_refused() {
 fn nonsense_to_and_from_the_coordinator_is_refused_with_its_place() {
     let id = "0".repeat(32);
     let table = [
-        (format!("request {id} 1 2 3 fly -"), "unknown change at column 48"),
-        (format!("request {id} 1 2 3 - -,-"), "unexpected text behind loads at column 51"),
-        (format!("request {id} 1 2 3 fail, -"), "change missing at column 53"),
-        (format!("request {id} 1 2 3 depose:1 -"), "epoch missing at column 56"),
+        (format!("request {id} 1 2 3 - fly -"), "unknown change at column 50"),
+        (format!("request {id} 1 2 3 - - -,-"), "unexpected text behind loads at column 53"),
+        (format!("request {id} 1 2 3 - fail, -"), "change missing at column 55"),
+        (format!("request {id} 1 2 3 - depose:1 -"), "epoch missing at column 58"),
         (
-            format!("request {id} 1 2 3 remove:1:2:3 -"),
-            "server not 32 hexadecimal digits at column 59",
+            format!("request {id} 1 2 3 - remove:1:2:3 -"),
+            "server not 32 hexadecimal digits at column 61",
         ),
-        (format!("request {id} 1 2 3 - 1:"), "load missing at column 52"),
+        (format!("request {id} 1 2 3 - - 1:"), "load missing at column 54"),
         (format!("register {id} 1 2 - "), "address missing at column 49"),
         (format!("register {id} 1 2 - \\xff"), "address not in UTF-8 at column 49"),
         ("register 1 1 2 - a".to_owned(), "server not 32 hexadecimal digits at column 10"),

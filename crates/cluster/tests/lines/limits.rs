@@ -12,7 +12,7 @@ use cluster::lines::{
 };
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, ServerInfo,
-    Slot, SlotId, SlotMessage, Standing, Time, ToEcs, Version,
+    Slot, SlotId, SlotLoad, SlotMessage, Standing, Time, ToEcs, Version,
 };
 use protocol::Limits;
 
@@ -104,14 +104,16 @@ fn a_request_has_changes_and_loads_up_to_their_limits() {
         epoch: Epoch(Lsn::EPOCH_MAX),
         learner: (server(u128::MAX), Incarnation(u64::MAX)),
     };
+    let load = SlotLoad { stored_len: u64::MAX, op_rate: u64::MAX };
     let line = |change_count, load_count| {
         let message = ToEcs::Request {
             server: server(u128::MAX),
             incarnation: Incarnation(u64::MAX),
             number: Number(u64::MAX),
             version: Version(u64::MAX),
+            is_full: true,
             changes: vec![change; change_count],
-            loads: vec![(slot(4095), u64::MAX); load_count],
+            loads: vec![(slot(4095), load); load_count],
         };
         let mut out = Vec::new();
         write_to_ecs(&mut out, &message);

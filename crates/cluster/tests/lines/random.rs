@@ -6,8 +6,8 @@ use cluster::gossip::{self, Kind, Life, Load, Report, Rumor, Status};
 use cluster::lines::GossipLine;
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, Request,
-    ServerId, ServerInfo, Session, Slot, SlotId, SlotMessage, Standing, State, Time, ToEcs,
-    Version,
+    ServerId, ServerInfo, Session, Slot, SlotId, SlotLoad, SlotMessage, Standing, State, Time,
+    ToEcs, Version,
 };
 use fastrand::Rng;
 use hashring::Ring;
@@ -214,9 +214,14 @@ impl Maker {
             incarnation: self.incarnation(),
             number: Number(self.number()),
             version,
+            is_full: self.is(),
             changes: (0..self.0.usize(..4)).map(|_| self.change()).collect(),
-            loads: (0..self.0.usize(..4)).map(|_| (self.slot(), self.number())).collect(),
+            loads: (0..self.0.usize(..4)).map(|_| (self.slot(), self.load())).collect(),
         }
+    }
+
+    fn load(&mut self) -> SlotLoad {
+        SlotLoad { stored_len: self.number(), op_rate: self.number() }
     }
 
     /// Returns a message from the coordinator.

@@ -7,7 +7,8 @@ use cluster::gossip::{self, Kind, Life, Load, Report, Rumor, Status};
 use cluster::lines::{GossipLine, Opening, Secret};
 use cluster::{
     Beacon, Change, Delta, Epoch, FromEcs, Incarnation, Lsn, Message, Number, Record, Request,
-    ServerInfo, Session, Slot, SlotId, SlotMessage, Standing, State, Time, ToEcs, Version,
+    ServerInfo, Session, Slot, SlotId, SlotLoad, SlotMessage, Standing, State, Time, ToEcs,
+    Version,
 };
 use hashring::Ring;
 
@@ -215,11 +216,13 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
         Change::Fail,
         Change::Leave,
     ];
-    let request = |changes, loads| ToEcs::Request {
+    let load = SlotLoad { stored_len: 4096, op_rate: 60 };
+    let request = |is_full, changes, loads| ToEcs::Request {
         server: server(1),
         incarnation: Incarnation(4),
         number: Number(6),
         version: Version(8),
+        is_full,
         changes,
         loads,
     };
@@ -230,10 +233,17 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
         ),
         (register("a b", false, false), "register 00000000000000000000000000000001 77 8 - a\\sb\n"),
         (
-            request(changes, vec![(slot, 4096), (SlotId::new(4095).unwrap(), 0)]),
-            "request 00000000000000000000000000000001 4 6 8 depose:17:3,remove:17:3:00000000000000000000000000000002,promote:17:3:00000000000000000000000000000003:5,hand_over:17:3:00000000000000000000000000000004,resign:17:3,fail,leave 17:4096,4095:0\n",
+            request(
+                true,
+                changes,
+                vec![(slot, load), (SlotId::new(4095).unwrap(), SlotLoad::default())],
+            ),
+            "request 00000000000000000000000000000001 4 6 8 full depose:17:3,remove:17:3:00000000000000000000000000000002,promote:17:3:00000000000000000000000000000003:5,hand_over:17:3:00000000000000000000000000000004,resign:17:3,fail,leave 17:4096:60,4095:0:0\n",
         ),
-        (request(Vec::new(), Vec::new()), "request 00000000000000000000000000000001 4 6 8 - -\n"),
+        (
+            request(false, Vec::new(), Vec::new()),
+            "request 00000000000000000000000000000001 4 6 8 - - -\n",
+        ),
     ]
 }
 

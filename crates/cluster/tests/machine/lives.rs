@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cluster::{
-    Action, Event, Incarnation, Link, Message, ServerId, Session, SlotId, Standing, StopReason,
-    ToEcs, Version,
+    Action, Ask, Event, Incarnation, Link, Message, ServerId, Session, SlotId, SlotLoad, Standing,
+    StopReason, ToEcs, Version,
 };
 
 use crate::host::{B, C, Host, ME, held, info, slot};
@@ -107,7 +107,7 @@ fn slots_that_come_and_go_together_cost_one_sync() {
 }
 
 /// Returns the loads that were told since.
-fn loads(host: &mut Host) -> Vec<Vec<(SlotId, u64)>> {
+fn loads(host: &mut Host) -> Vec<Vec<(SlotId, SlotLoad)>> {
     let told = std::mem::take(&mut host.actions).into_iter().filter_map(|action| match action {
         Action::ToEcs(ToEcs::Request { loads, .. }) => Some(loads),
         _ => None,
@@ -120,7 +120,8 @@ fn the_bytes_of_slots_led_here_are_told_once_a_second_and_all_of_them_to_a_new_c
     let second = Duration::from_secs(1);
     let led = |index| (slot(index), held(1, ME, &[B], None));
     let mut host = Host::new(vec![led(0), led(1), (slot(2), held(1, B, &[ME], None))]);
-    let all = vec![(slot(0), 0), (slot(1), 0)];
+    let len = |index, len| (slot(index), SlotLoad::of_len(len));
+    let all = vec![len(0, 0), len(1, 0)];
     assert_eq!(loads(&mut host), std::slice::from_ref(&all), "with the first request");
     host.storage.lens = [(slot(0), 3200), (slot(2), 77)].into();
     host.settle();
@@ -129,10 +130,37 @@ fn the_bytes_of_slots_led_here_are_told_once_a_second_and_all_of_them_to_a_new_c
         host.settle();
     }
     let told = loads(&mut host);
-    assert_eq!(told[0], [(slot(0), 3200), (slot(1), 0)]);
+    assert_eq!(told[0], [len(0, 3200), len(1, 0)]);
     assert!((3..=4).contains(&told.len()), "{told:?}");
     host.storage.lens.insert(slot(0), 3300);
     host.step(Event::EcsClosed);
     host.step(Event::EcsConnected);
-    assert_eq!(loads(&mut host), [[(slot(0), 3300), (slot(1), 0)]], "it may know nothing");
+    assert_eq!(loads(&mut host), [[len(0, 3300), len(1, 0)]], "it may know nothing");
+}
+
+#[test]
+fn the_operations_of_slots_led_here_are_told_for_about_a_minute() {
+    let second = Duration::from_secs(1);
+    let mut host =
+        Host::new(vec![(slot(0), held(1, ME, &[], None)), (slot(1), held(1, B, &[ME], None))]);
+    host.settle();
+    let put =
+        || Ask::Put { value: (*b"v").into(), expires_at_ms: None, condition: None, request: None };
+    let told = |host: &mut Host, seconds: u64| {
+        for _ in 0..seconds {
+            host.wait(second);
+            host.settle();
+        }
+        let told: Vec<_> = loads(host).into_iter().flatten().collect();
+        assert!(told.iter().all(|(id, _)| *id == slot(0)), "what is led elsewhere is told there");
+        told.last().expect("it is told again and again").1.op_rate
+    };
+    assert_eq!(told(&mut host, 2), 0);
+    for _ in 0..600 {
+        host.ask("k", put());
+    }
+    assert!((550..=600).contains(&told(&mut host, 2)));
+    let after = told(&mut host, 60);
+    assert!((180..=240).contains(&after), "a third is left after a minute: {after}");
+    assert!(told(&mut host, 600) < 5);
 }

@@ -6,7 +6,7 @@
 use cluster::coordinator::{
     Action, Answer, Command, ConnectionId, Coordinator, Entry, Event, Settings, Ticket,
 };
-use cluster::{Map, Time, ToEcs};
+use cluster::{Map, SlotLoad, Time, ToEcs};
 use fastrand::Rng;
 
 use crate::network::Parcel;
@@ -129,11 +129,21 @@ impl World {
         match event {
             Event::Received(
                 connection,
-                ToEcs::Request { server, incarnation, number, version, changes, .. },
+                ToEcs::Request { server, incarnation, number, version, is_full, changes, .. },
             ) if self.plan.tide.is_some() => {
                 let all = self.ecs.map.slots();
-                let loads = all.map(|(id, _)| (id, self.plan.load(id.index(), self.now))).collect();
-                let told = ToEcs::Request { server, incarnation, number, version, changes, loads };
+                let loads = all
+                    .map(|(id, _)| (id, SlotLoad::of_len(self.plan.load(id.index(), self.now))))
+                    .collect();
+                let told = ToEcs::Request {
+                    server,
+                    incarnation,
+                    number,
+                    version,
+                    is_full,
+                    changes,
+                    loads,
+                };
                 Event::Received(connection, told)
             }
             other => other,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cluster::coordinator::elastic::By;
 use cluster::coordinator::{Command, Entry};
 use cluster::{ServerId, SlotId};
 use fastrand::Rng;
@@ -139,7 +140,7 @@ impl World {
             Kind::Leave => self.change_ring(node),
             Kind::Rebalance => {
                 self.note("rebalance".to_owned());
-                self.command(Command::Rebalance);
+                self.command(Command::Rebalance(By::Bytes));
             }
             Kind::Lose => self.lose(node),
             Kind::Hang => self.hang(node),

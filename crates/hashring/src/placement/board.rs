@@ -24,7 +24,7 @@ use crate::{Ring, ServerId, SlotId};
 /// by number.
 pub(super) const SLOT_LOAD_MIN: u64 = 64 * 1024;
 /// Bytes a slot counts at most, 256 TiB, so that sums over all slots and their copies fit 63 bits.
-const SLOT_LOAD_MAX: u64 = 1 << 48;
+pub(super) const SLOT_LOAD_MAX: u64 = 1 << 48;
 
 /// A server on the board, counted from 0.
 pub(super) type Seat = usize;

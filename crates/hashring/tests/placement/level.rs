@@ -170,6 +170,32 @@ fn a_rebalance_moves_little_more_than_what_lies_outside_of_the_band() {
 }
 
 #[test]
+fn shares_of_something_else_are_levelled_in_as_few_bytes_as_will_do() {
+    let mut history = History::new(5, uniform(1024));
+    history.grow(6);
+    let (ring, busy) = (&history.ring, history.servers[0]);
+    // One server's slots are asked for twice as often as the others'; those in one half of the ring are nearly empty.
+    let asked: Vec<u64> = ring
+        .slots()
+        .map(|slot| 1 << if ring.owner(slot) == Some(busy) { 26 } else { 25 })
+        .collect();
+    let stored: Vec<u64> =
+        ring.slots().map(|slot| if slot.index() < 512 { 1 << 20 } else { 1 << 30 }).collect();
+    let bytes = |after: &Ring| -> u64 {
+        let moved = moved(ring, after);
+        moved.iter().map(|(slot, ..)| stored[usize::from(slot.index())]).sum()
+    };
+    let thrifty = placement::rebalance_at(ring, &asked, &stored, history.settings);
+    let careless = placement::rebalance(ring, &asked, history.settings);
+    for after in [&thrifty, &careless] {
+        let busiest = Measured::new(after, &asked).busiest();
+        assert!(busiest <= 1.06, "the busiest answers {busiest:.3}");
+    }
+    let (thrifty, careless) = (bytes(&thrifty), bytes(&careless));
+    assert!(thrifty * 2 < careless, "{thrifty} bytes moved, and {careless} if they cost nothing");
+}
+
+#[test]
 fn random_tokens_are_what_the_design_says_they_are_and_placed_ones_are_better() {
     for (tokens, stated) in [(1, 2.95), (8, 1.60), (128, 1.14)] {
         let mut draw = Draw(tokens);
