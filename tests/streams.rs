@@ -1,6 +1,6 @@
 //! What arrives in odd pieces, or in great amounts, or never.
 
-use crate::harness::{Server, eventually, figure};
+use crate::harness::{Cluster, Server, eventually, figure};
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
@@ -59,6 +59,23 @@ fn ten_thousand_pipelined_requests_are_answered_in_order() {
             }
         });
     }
+}
+
+#[test]
+fn ten_thousand_pipelined_reads_are_answered_by_one_of_a_cluster() {
+    let cluster = Cluster::of(3);
+    let key = cluster.keys().swap_remove(0);
+    let primary = cluster.primary(&key);
+    cluster.wait_for(primary, &format!("put {key} v"), |said| said.starts_with("put_"));
+    let mut line = cluster.servers[primary].connect();
+    let mut sender = line.stream().try_clone().expect("a socket can be shared");
+    let requests = format!("get {key}\n").repeat(PIPELINED_COUNT);
+    std::thread::scope(|scope| {
+        scope.spawn(move || sender.write_all(requests.as_bytes()).expect("all is taken"));
+        for _ in 0..PIPELINED_COUNT {
+            assert_eq!(line.line(), format!("get_success {key} v"));
+        }
+    });
 }
 
 #[test]

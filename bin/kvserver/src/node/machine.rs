@@ -101,16 +101,21 @@ impl Core {
 
     /// Takes events that came together.
     pub(super) fn step_all(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.give(events);
+        // Each of these has no other action than its reply.
+        while !self.at_hand.is_empty() {
+            let read = std::mem::take(&mut self.at_hand);
+            self.give(read.into_iter().map(|(ticket, value)| Event::ReadDone { ticket, value }));
+        }
+    }
+
+    fn give(&mut self, events: impl IntoIterator<Item = Event>) {
         let mut actions = std::mem::take(&mut self.actions);
         self.machine.step_all(clock::now(), events, &mut self.storage, &mut actions);
         for action in actions.drain(..) {
             self.act(action);
         }
         self.actions = actions;
-        // Each of these has no other action than its reply.
-        while let Some((ticket, value)) = self.at_hand.pop() {
-            self.step(Event::ReadDone { ticket, value });
-        }
     }
 
     /// Ends what one thread does under the lock: writes what was appended, and says what is left to do.
