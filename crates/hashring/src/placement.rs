@@ -153,7 +153,7 @@ pub fn rebalance(ring: &Ring, loads: &[u64], settings: Settings) -> Ring {
 }
 
 /// Returns the ring with its shares of `loads` level, where to move a slot costs what `costs` says of it: so shares of
-/// operations are levelled in the fewest bytes. Otherwise as [`rebalance`].
+/// operations are levelled in the fewest bytes. Otherwise as [`rebalance()`].
 ///
 /// # Panics
 ///
