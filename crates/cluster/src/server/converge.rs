@@ -78,20 +78,19 @@ impl Server {
         if self.ecs.is_owed() {
             return;
         }
-        let handing = |r: &&Replica| {
-            r.primary().is_some_and(|p| matches!(p.phase, Phase::HandingOver { .. }))
-        };
-        let count = self.handing_count;
-        let count = count.unwrap_or_else(|| self.replicas.iter().filter(handing).count());
-        self.handing_count = Some(count);
-        if count >= HAND_OVER_COUNT_MAX {
+        let replicas = &self.replicas;
+        self.handing.retain(|slot| {
+            let primary = replicas.get(usize::from(slot.index())).and_then(Replica::primary);
+            primary.is_some_and(|primary| matches!(primary.phase, Phase::HandingOver { .. }))
+        });
+        if self.handing.len() >= HAND_OVER_COUNT_MAX {
             return;
         }
         let Some(primary) = self.replica_mut(slot).and_then(Replica::primary_mut) else { return };
         let is_fit = |follower: &Follower| follower.is_live() && follower.is_level;
         if primary.followers.get(&to).is_some_and(is_fit) {
             primary.phase = Phase::HandingOver { to, since: cx.now };
-            self.handing_count = Some(count + 1);
+            self.handing.push(slot);
             self.touched.insert(slot);
         }
     }

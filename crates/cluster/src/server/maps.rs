@@ -95,13 +95,11 @@ impl Server {
 
     fn map_in_force(&mut self, cx: &mut Cx<'_>) {
         let me = self.me();
-        self.wanted = self
-            .map
-            .slots()
-            .filter(|(_, slot)| slot.is_holder(me))
-            .flat_map(|(_, slot)| slot.holders())
-            .filter(|id| *id != me)
-            .collect();
+        // The same few again and again: a set made of all of them at once would sort thousands.
+        self.wanted.clear();
+        for (_, slot) in self.map.slots().filter(|(_, slot)| slot.is_holder(me)) {
+            self.wanted.extend(slot.holders().filter(|id| *id != me));
+        }
         self.leave_old_lives(cx);
         self.connect_peers(cx);
         // Leases of the new epochs begin with the first beacons of the new version: at once, or as soon as may be.

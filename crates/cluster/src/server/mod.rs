@@ -103,8 +103,8 @@ pub struct Server {
     unsent: BTreeSet<SlotId>,
     /// Slots with a change asked for that is not settled.
     asking: BTreeSet<SlotId>,
-    /// How many slots are being handed over, if that was counted in this step.
-    handing_count: Option<usize>,
+    /// Slots that are being handed over, and some that were when that was looked at last.
+    handing: Vec<SlotId>,
     /// Changes that this server asks for not as a slot's primary, to ask for when the step ends.
     loose: Vec<Change>,
     /// Slots that it asked to be no member of, until that is settled: it serves none of them (R4).
@@ -156,7 +156,7 @@ impl Server {
             untold: SlotSet::default(),
             unsent: BTreeSet::new(),
             asking: BTreeSet::new(),
-            handing_count: None,
+            handing: Vec::new(),
             loose: Vec::new(),
             resigning: BTreeMap::new(),
             surplus: Vec::new(),
@@ -248,7 +248,6 @@ impl Server {
 
     /// Works off what the event touched.
     fn finish(&mut self, cx: &mut Cx<'_>) {
-        self.handing_count = None;
         // Looking at a slot may touch it again, for instance when a finished reconciliation lets a learner begin.
         while let Some(slot) = self.touched.pop_first() {
             self.progress(slot, cx);
