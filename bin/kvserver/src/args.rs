@@ -128,6 +128,11 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = parse_count)]
     pub max_connections: usize,
 
+    /// Memory for large requests on their way in, beyond 16 KiB a connection, in bytes: one that does not fit waits. As many
+    /// may wait for the log, and as many replies for slow readers
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
+    pub buffer_bytes: u64,
+
     /// Seconds after which a connection that asks nothing is closed; 0 for never
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = parse_seconds)]
     pub idle_timeout_s: Duration,

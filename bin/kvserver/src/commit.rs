@@ -17,6 +17,10 @@
 //! An append that is refused did nothing, and its writes are *refused*. A sync that fails makes every write of its
 //! round *unknown* (R11): its record may be on the disk. The store refuses writes from then on (R3).
 //!
+//! What waits here, or is being appended, has a limit in bytes: whoever would pass it waits before its batch is taken, and
+//! its connection is not read meanwhile. Only a connection that leaves its batch to others ever waits, and those who
+//! lead never leave any, so the way is free again as soon as the disk goes on.
+//!
 //! Batches of puts and batches of deletes are appended apart: on a full disk only puts are refused (R8).
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,18 +72,33 @@ pub(crate) struct Waiter {
 pub(crate) struct Committer {
     store: Store,
     slots: Arc<Slots>,
-    dialect: Dialect,
-    is_synced: bool,
+    settings: Settings,
     /// What the queue says, to be looked at without its lock.
     is_led: AtomicBool,
     queue: Mutex<Queue>,
     /// Wakes a helper.
     passed: Condvar,
+    /// Tells those who wait for room.
+    shrunk: Condvar,
+}
+
+/// What is set once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) dialect: Dialect,
+    /// A write is answered when it is on disk.
+    pub(crate) is_synced: bool,
+    /// Bytes of batches that may wait or be being appended; one batch may always.
+    pub(crate) queued_len_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<Commit>,
+    /// Bytes of what waits or is being appended.
+    queued_len: usize,
+    /// Threads that wait for room.
+    blocked_count: usize,
     /// Somebody leads, or was woken to lead.
     is_led: bool,
     /// The lead waits for a helper to take it.
@@ -107,6 +126,22 @@ pub(crate) struct Lead<'a> {
     committer: &'a Committer,
 }
 
+/// A round that is being appended; dropping it, also in a panic, makes room for others.
+struct Appending<'a> {
+    committer: &'a Committer,
+    len: usize,
+}
+
+impl Drop for Appending<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.committer.lock();
+        queue.queued_len -= self.len;
+        if queue.blocked_count > 0 {
+            self.committer.shrunk.notify_all();
+        }
+    }
+}
+
 /// The helpers' threads.
 #[derive(Debug)]
 pub(crate) struct Helpers {
@@ -115,15 +150,16 @@ pub(crate) struct Helpers {
 }
 
 impl Committer {
-    /// Returns a committer that nobody leads; `is_synced` says that a write is answered when it is on disk.
-    pub(crate) fn new(store: Store, slots: Arc<Slots>, dialect: Dialect, is_synced: bool) -> Self {
-        let (is_led, queue, passed) = (AtomicBool::new(false), Mutex::default(), Condvar::new());
-        Self { store, slots, dialect, is_synced, is_led, queue, passed }
+    /// Returns a committer that nobody leads.
+    pub(crate) fn new(store: Store, slots: Arc<Slots>, settings: Settings) -> Self {
+        let (is_led, queue) = (AtomicBool::new(false), Mutex::default());
+        let (passed, shrunk) = (Condvar::new(), Condvar::new());
+        Self { store, slots, settings, is_led, queue, passed, shrunk }
     }
 
     /// Returns the lead if nobody has it, or soon, and an append is all that a write needs.
     pub(crate) fn try_lead(&self) -> Option<Lead<'_>> {
-        if self.is_synced {
+        if self.settings.is_synced {
             return None;
         }
         self.try_take()
@@ -160,6 +196,15 @@ impl Committer {
     /// Sees to it that `commit` gets into the log and is answered; leads if nobody does.
     pub(crate) fn submit(&self, commit: Commit) {
         let mut queue = self.lock();
+        let len = commit.prepared.len_max();
+        while queue.queued_len > 0
+            && queue.queued_len.saturating_add(len) > self.settings.queued_len_max
+        {
+            queue.blocked_count += 1;
+            queue = self.shrunk.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.blocked_count -= 1;
+        }
+        queue.queued_len += len;
         queue.waiting.push(commit);
         if queue.is_led {
             return;
@@ -199,9 +244,18 @@ impl Committer {
         is_led.then(|| std::mem::take(&mut queue.waiting))
     }
 
-    /// Appends each group to `done`; answers those that fail.
-    fn append(&self, groups: Vec<Group>, done: &mut Vec<Done>) {
-        for Group { prepared, waiters } in groups {
+    /// Returns the bytes of batches that wait or are being appended.
+    pub(crate) fn queued_len(&self) -> usize {
+        self.lock().queued_len
+    }
+
+    /// Appends a round to `done`; answers the batches that fail.
+    fn append(&self, round: Vec<Commit>, done: &mut Vec<Done>) {
+        let _appending = Appending {
+            committer: self,
+            len: round.iter().map(|commit| commit.prepared.len_max()).sum(),
+        };
+        for Group { prepared, waiters } in group(round) {
             match self.store.append_prepared(prepared) {
                 Ok(appended) => done.push(Done { appended, waiters }),
                 Err(error) => waiters.into_iter().for_each(|waiter| self.fail(waiter, &error)),
@@ -225,7 +279,7 @@ impl Committer {
     /// Answers writes whose append failed.
     fn fail(&self, waiter: Waiter, error: &Error) {
         let mut reply = Vec::new();
-        encode_failed(waiter.writes, error, &self.slots, self.dialect, &mut reply);
+        encode_failed(waiter.writes, error, &self.slots, self.settings.dialect, &mut reply);
         waiter.ticket.complete(reply);
     }
 
@@ -237,7 +291,7 @@ impl Committer {
             let mut reply = Vec::new();
             for write in waiter.writes {
                 if let Some(pending) = self.slots.settle(write) {
-                    encode_unknown(&pending, &reason, self.dialect, &mut reply);
+                    encode_unknown(&pending, &reason, self.settings.dialect, &mut reply);
                 }
             }
             waiter.ticket.complete(reply);
@@ -272,7 +326,7 @@ impl Lead<'_> {
                 std::mem::forget(self);
                 return done;
             };
-            self.committer.append(group(round), &mut done);
+            self.committer.append(round, &mut done);
         }
         done
     }
@@ -281,9 +335,9 @@ impl Lead<'_> {
     fn serve(self) {
         let committer = self.committer;
         let (mut done, mut outcome) = (Vec::new(), Ok(()));
-        if committer.is_synced {
+        if committer.settings.is_synced {
             let round = std::mem::take(&mut committer.lock().waiting);
-            committer.append(group(round), &mut done);
+            committer.append(round, &mut done);
             outcome = committer.store.sync().map(|_| ());
             drop(self);
         } else {
@@ -395,6 +449,75 @@ mod tests {
     use bitcask::{Config, Lsn, SlotId, Write};
 
     use super::*;
+
+    /// Makes a ticket for each line that comes.
+    struct Tickets(crossbeam_channel::Sender<Ticket>);
+
+    impl net::Service for Tickets {
+        type Session = Self;
+
+        fn open(&self, _: &net::Peer, _: &mut net::Replies) -> Self {
+            Self(self.0.clone())
+        }
+
+        fn refusal(&self, refusal: net::Refusal) -> Vec<u8> {
+            refusal.to_string().into_bytes()
+        }
+    }
+
+    impl net::Session for Tickets {
+        fn handle(&mut self, lines: &[u8], replies: &mut net::Replies) -> net::Next {
+            for _ in lines.split_inclusive(|byte| *byte == b'\n') {
+                self.0.send(replies.reserve()).unwrap();
+            }
+            net::Next::Continue
+        }
+    }
+
+    #[test]
+    fn batches_up_to_the_limit_wait_for_the_log_and_whoever_brings_one_more_waits_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config { has_background: false, reserve_len: 0, ..Config::default() };
+        let (store, _) = Store::open(folder.path(), config).unwrap();
+        let slot = SlotId::new(0).unwrap();
+        store.create_slots(&[slot]).unwrap();
+        let (tickets, came) = crossbeam_channel::unbounded();
+        let listener = net::Listener::bind("127.0.0.1", 0, net::Config::default()).unwrap();
+        let server = listener.start(Arc::new(Tickets(tickets))).unwrap();
+        let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+        std::io::Write::write_all(&mut client, b"1\n2\n3\n").unwrap();
+        let commit = || {
+            let prepared = store.prepare(&[Write::put(slot, Lsn(1), b"k", b"v")]).unwrap();
+            let (writes, reply) = (Vec::new(), b"done\n".to_vec());
+            Commit { prepared, waiter: Waiter { writes, reply, ticket: came.recv().unwrap() } }
+        };
+        let commits = [commit(), commit(), commit()];
+        let len = commits[0].prepared.len_max();
+        let settings =
+            Settings { dialect: Dialect::Native, is_synced: true, queued_len_max: 2 * len };
+        let committer = Arc::new(Committer::new(store.clone(), Arc::new(Slots::new(1)), settings));
+        let helpers = Helpers::start(&committer).unwrap();
+
+        let lead = committer.try_take().unwrap();
+        let [first, second, third] = commits;
+        committer.submit(first);
+        committer.submit(second);
+        assert_eq!(committer.queued_len(), 2 * len, "the limit itself is no reason to wait");
+        thread::scope(|scope| {
+            let late = scope.spawn(|| committer.submit(third));
+            while committer.lock().blocked_count == 0 {
+                thread::yield_now();
+            }
+            drop(lead);
+            late.join().unwrap();
+        });
+        let mut replies = [0; 15];
+        std::io::Read::read_exact(&mut client, &mut replies).unwrap();
+        assert_eq!(&replies, b"done\ndone\ndone\n");
+        helpers.stop();
+        assert_eq!(committer.queued_len(), 0);
+        assert_eq!(server.stop(std::time::Duration::from_secs(20)), 0);
+    }
 
     #[test]
     fn batches_of_two_kinds_are_appended_in_the_order_in_which_they_came() {

@@ -71,6 +71,11 @@ impl Reader {
         reply.encode_into(shared.common.dialect, replies.buffer());
     }
 
+    /// Returns whether more memory is kept than a quiet connection may.
+    pub(crate) fn is_large(&self) -> bool {
+        self.record.capacity() > KEPT_LEN
+    }
+
     /// Gives back memory that only large values need.
     pub(crate) fn rest(&mut self) {
         self.record = Vec::with_capacity(KEPT_LEN.min(self.record.capacity()));

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use net::{Listener, Server};
 use protocol::Limits;
 
-use crate::commit::{Committer, Helpers};
+use crate::commit::{Committer, Helpers, Settings};
 use crate::common::Common;
 use crate::counts::Counts;
 use crate::floors::Floors;
@@ -94,7 +94,7 @@ impl Running {
             },
         });
         let (server, kind) = match args.bootstrap {
-            None => start_alone(listener, &common)?,
+            None => start_alone(args, listener, &common)?,
             Some(ecs) => {
                 start_of_cluster(args, ecs, listener, &common, &recovery, is_ending, ends)?
             }
@@ -155,7 +155,11 @@ impl Running {
     }
 }
 
-fn start_alone(listener: Listener, common: &Arc<Common>) -> Result<(Server, Kind), Error> {
+fn start_alone(
+    args: &Args,
+    listener: Listener,
+    common: &Arc<Common>,
+) -> Result<(Server, Kind), Error> {
     let dir = &common.about.dir;
     if Kept::is_in(dir) {
         return Err(Error::OfCluster { dir: dir.clone() });
@@ -168,9 +172,12 @@ fn start_alone(listener: Listener, common: &Arc<Common>) -> Result<(Server, Kind
         epoch @ ..=Lsn::EPOCH_MAX => Arc::new(Slots::new(epoch)),
         _ => return Err(Error::NoEpoch),
     };
-    let is_synced = common.about.sync == bitcask::SyncPolicy::Always;
-    let committer = Committer::new(store.clone(), Arc::clone(&slots), common.dialect, is_synced);
-    let committer = Arc::new(committer);
+    let settings = Settings {
+        dialect: common.dialect,
+        is_synced: common.about.sync == bitcask::SyncPolicy::Always,
+        queued_len_max: buffer_len(args),
+    };
+    let committer = Arc::new(Committer::new(store.clone(), Arc::clone(&slots), settings));
     let no_thread = |cause| Error::System { what: "start a thread", cause };
     let helpers = Helpers::start(&committer).map_err(no_thread)?;
     let floors = Floors::start(store, &slots).map_err(no_thread)?;
@@ -241,10 +248,17 @@ fn net_config(args: &Args, limits: &Limits) -> net::Config {
         idle_timeout: Some(args.idle_timeout_s).filter(|timeout| !timeout.is_zero()),
         request_timeout: args.request_timeout_s,
         write_timeout: args.write_timeout_s,
+        input_len_max: buffer_len(args),
+        owed_len_max: buffer_len(args),
         // What a server answers to another is acknowledgements, and statements in parts.
         queue_len_max: PEER_QUEUE_LEN_MAX,
         ..net::Config::default()
     }
+}
+
+/// Returns how much of each kind of buffers there may be.
+fn buffer_len(args: &Args) -> usize {
+    usize::try_from(args.buffer_bytes).unwrap_or(usize::MAX)
 }
 
 fn open_store(args: &Args) -> Result<(Store, Recovery), Error> {

@@ -105,6 +105,10 @@ impl net::Session for Session {
         Next::Continue
     }
 
+    fn is_large(&self) -> bool {
+        self.reader.is_large()
+    }
+
     fn rest(&mut self) {
         self.reader.rest();
     }
@@ -159,7 +163,10 @@ impl Session {
             Ok(Request::Info) => Reply::Info {
                 pairs: info::pairs(
                     &shared.common,
-                    vec![info::pair("epoch", shared.slots.epoch().to_string())],
+                    vec![
+                        info::pair("epoch", shared.slots.epoch().to_string()),
+                        info::pair("queued_bytes", shared.committer.queued_len().to_string()),
+                    ],
                 ),
             },
             Ok(Request::Scan { cursor, count }) => {

@@ -488,3 +488,65 @@ fn info_answers_pairs_of_names_and_values() {
     }
     server.stop().unwrap();
 }
+
+/// Waits until `info` says so of a figure.
+fn wait_for_figure(server: &Running, name: &str, is_so: impl Fn(u64) -> bool) {
+    let mut client = Client::connect(server);
+    let until = std::time::Instant::now() + PATIENCE;
+    loop {
+        let info = client.ask("info");
+        let mut words = info.split(' ').skip_while(|word| *word != name);
+        let figure = words.nth(1).unwrap_or_else(|| panic!("no {name} in {info}"));
+        if is_so(figure.parse().unwrap()) {
+            return;
+        }
+        assert!(std::time::Instant::now() < until, "{name} {figure}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn large_requests_beyond_the_memory_for_them_wait_and_are_all_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "--buffer-bytes 1MiB --sync never");
+    let value = "v".repeat(3_000_000);
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(&server)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("put k{number} {}", &value[..400_000]).as_bytes());
+    }
+    wait_for_figure(&server, "input_bytes", |len| len > 900_000);
+    wait_for_figure(&server, "input_waiting", |count| count >= 2);
+    assert_eq!(Client::connect(&server).ask("put small 1"), "put_success small");
+    thread::scope(|scope| {
+        for client in &clients {
+            let mut sender = client.reader.get_ref();
+            let rest = format!("{}\n", &value[400_000..]);
+            scope.spawn(move || sender.write_all(rest.as_bytes()).unwrap());
+        }
+    });
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.line(), format!("put_success k{number}"));
+        assert_eq!(client.ask(&format!("get k{number}")), format!("get_success k{number} {value}"));
+    }
+    wait_for_figure(&server, "input_bytes", |len| len == 0);
+    wait_for_figure(&server, "connections_starved", |count| count == 0);
+    server.stop().unwrap();
+}
+
+#[test]
+fn readers_of_large_values_that_read_nothing_are_cut_off_when_all_owe_too_much() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "--buffer-bytes 24MiB --sync never");
+    let mut writer = Client::connect(&server);
+    writer.send(format!("put k {}\n", "v".repeat(16_000_000)).as_bytes());
+    assert_eq!(writer.line(), "put_success k");
+    let mut silent = Client::connect(&server);
+    silent.send(b"get k\n");
+    wait_for_figure(&server, "owed_bytes", |len| len > 15_000_000);
+    let mut late = Client::connect(&server);
+    late.send(b"get k\n");
+    wait_for_figure(&server, "connections_too_slow", |count| count == 1);
+    assert_eq!(writer.ask("put small 1"), "put_success small");
+    drop((silent, late));
+    server.stop().unwrap();
+}

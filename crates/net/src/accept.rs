@@ -102,6 +102,8 @@ fn admit<S: Service>(
         config: shared.config,
         counters: Arc::clone(&shared.counters),
         is_stopping: Arc::clone(&shared.is_stopping),
+        budget: Some(Arc::clone(&shared.budget)),
+        owed: Arc::clone(&shared.owed),
     };
     let service_of_thread = Arc::clone(service);
     let builder = thread::Builder::new().name("connection".into()).stack_size(STACK_LEN);

@@ -20,6 +20,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of replies a connection may owe its peer before it is read again.
 const OUTBOX_LEN_MAX: usize = 1024 * 1024;
 
+/// Bytes of lines on their way in beyond ordinary buffers, of all connections: four of the largest, thousands of large ones.
+const INPUT_LEN_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of replies owed to readers that are behind, of all connections.
+const OWED_LEN_MAX: usize = 256 * 1024 * 1024;
+
 /// Tickets a connection may have open before it is read again.
 const TICKET_COUNT_MAX: usize = 256;
 
@@ -46,6 +52,10 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Bytes of unsent replies from which on a connection is not read.
     pub outbox_len_max: usize,
+    /// Bytes that all connections together hold for lines which do not fit into their ordinary buffers.
+    pub input_len_max: usize,
+    /// Bytes of replies that all connections together owe readers which are behind.
+    pub owed_len_max: usize,
     /// Open tickets from which on a connection is not read.
     pub ticket_count_max: usize,
     /// Bytes that may wait at a connection's sender; one more closes it.
@@ -62,6 +72,8 @@ impl Default for Config {
             request_timeout: REQUEST_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             outbox_len_max: OUTBOX_LEN_MAX,
+            input_len_max: INPUT_LEN_MAX,
+            owed_len_max: OWED_LEN_MAX,
             ticket_count_max: TICKET_COUNT_MAX,
             queue_len_max: QUEUE_LEN_MAX,
         }

@@ -5,8 +5,8 @@
 //!
 //! | state | waits at most | then |
 //! |---|---|---|
-//! | nothing begun, buffer small | the idle time-out | closes, unless replies are awaited |
-//! | nothing begun, buffer large | [`QUIET_AFTER`] | gives memory back, is idle |
+//! | nothing begun, buffers small | the idle time-out | closes, unless replies are awaited |
+//! | nothing begun, buffers large | [`QUIET_AFTER`] | gives memory back, is idle |
 //! | a line begun | what is left of the request time-out | refuses the request and closes |
 //!
 //! In the third state a read that does not wait is tried first: between full reads of a fast sender a line is
@@ -26,9 +26,11 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use crate::budget::{Budget, Claim, Grant};
 use crate::counters::{Counters, count};
 use crate::input::{Input, START_LEN};
 use crate::outbox::Outbox;
+use crate::owed::Owed;
 use crate::{Config, Next, Peer, Refusal, Replies, Sender, Service, Session};
 
 /// How long a connection with a large buffer is waited for before the memory goes back.
@@ -51,6 +53,9 @@ pub(crate) struct Connection {
     pub(crate) config: Config,
     pub(crate) counters: Arc<Counters>,
     pub(crate) is_stopping: Arc<AtomicBool>,
+    /// What its large lines share with others'; `None` if they need not.
+    pub(crate) budget: Option<Arc<Budget>>,
+    pub(crate) owed: Arc<Owed>,
 }
 
 /// What a read brought.
@@ -59,6 +64,8 @@ enum Read {
     End,
     Quiet,
     TooLate,
+    /// There was no memory for more of the line until its time was over.
+    Starved,
 }
 
 /// Why a connection ends.
@@ -75,27 +82,33 @@ enum End {
 pub(crate) struct Loop<'a> {
     connection: &'a Connection,
     input: Input,
+    /// The memory of `input` beyond its first size.
+    claim: Claim,
     replies: Replies,
     /// The kernel's receive time-out as it is now.
     patience: Option<Duration>,
     /// When the line that is begun must be whole.
     request_due_at: Option<Instant>,
     last_read_count: u32,
+    /// Memory is held that a quiet connection need not have.
+    is_large: bool,
 }
 
 impl<'a> Loop<'a> {
     /// Begins to read `connection`.
     pub(crate) fn new(connection: &'a Connection) -> Self {
-        let Connection { socket, counters, config, .. } = connection;
-        let outbox = Outbox::new(Arc::clone(socket), Arc::clone(counters));
+        let Connection { socket, counters, config, owed, .. } = connection;
+        let outbox = Outbox::new(Arc::clone(socket), Arc::clone(counters), owed);
         let sender = Sender::new(Arc::clone(socket), Arc::clone(counters), config.queue_len_max);
         Self {
             connection,
             input: Input::new(config.line_len_max),
+            claim: Claim::new(connection.budget.clone()),
             replies: Replies::new(outbox, sender, config),
             patience: None,
             request_due_at: None,
             last_read_count: 0,
+            is_large: false,
         }
     }
 
@@ -120,6 +133,10 @@ impl<'a> Loop<'a> {
         let mut session = service.open(&self.connection.peer, &mut self.replies);
         self.replies.flush_all();
         let end = self.answer(&mut session).unwrap_or_else(|| self.run(&mut session));
+        // What is left of the input is not looked at any more, and the peer may take its time.
+        self.input = Input::new(0);
+        self.claim.shrink_to(0);
+        self.claim.end_turn();
         match end {
             End::Gone => {
                 self.replies.end_sender();
@@ -149,8 +166,9 @@ impl Loop<'_> {
                         return end;
                     }
                 }
-                Ok(Read::Quiet) if self.input.is_large() => {
-                    self.input.shrink();
+                Ok(Read::Quiet) if self.is_large => {
+                    self.is_large = false;
+                    self.give_back();
                     self.replies.rest();
                     session.rest();
                 }
@@ -163,6 +181,11 @@ impl Loop<'_> {
                     count(&self.connection.counters.timed_out);
                     let limit = self.connection.config.request_timeout;
                     return End::Refuse(Refusal::RequestTimedOut { limit });
+                }
+                Ok(Read::Starved) => {
+                    count(&self.connection.counters.starved);
+                    let limit = self.connection.budget.as_ref().map_or(0, |all| all.len_max());
+                    return End::Refuse(Refusal::TooMuchInput { limit });
                 }
                 Ok(Read::End) | Err(_) if self.is_stopping() => return End::Close,
                 Ok(Read::End) | Err(_) => return End::Gone,
@@ -190,6 +213,12 @@ impl Loop<'_> {
         } else if len > 0 || self.request_due_at.is_none() {
             self.request_due_at = Some(Instant::now() + self.connection.config.request_timeout);
         }
+        if self.replies.is_exempt() {
+            self.claim.exempt();
+        } else if len > 0 && self.input.is_large() && self.claim.end_turn() {
+            self.give_back();
+        }
+        self.is_large = self.input.is_large() || self.replies.is_large() || session.is_large();
         self.replies.wait_for_room();
         None
     }
@@ -211,8 +240,16 @@ impl Loop<'_> {
                 return Ok(Read::TooLate);
             }
             patience = Some(left);
-        } else if self.input.is_large() {
+        } else if self.is_large {
             patience = Some(QUIET_AFTER.min(patience.unwrap_or(QUIET_AFTER)));
+        }
+        // Only a line that is begun fills the buffer, so there is always a time at which waiting ends.
+        if self.input.wanted_len() > self.input.extra_len() {
+            match self.claim.grow_to(self.input.wanted_len(), self.request_due_at) {
+                Grant::Granted => {}
+                Grant::Late => return Ok(Read::Starved),
+                Grant::Over => return Ok(Read::End),
+            }
         }
         if is_stopping || self.request_due_at.is_some() {
             match self.input.read(socket, RecvFlags::DONTWAIT) {
@@ -230,6 +267,12 @@ impl Loop<'_> {
             return Ok(Read::TooLate);
         }
         read_outcome(outcome)
+    }
+
+    /// Gives back what memory of the input is not in use.
+    fn give_back(&mut self) {
+        self.input.shrink();
+        self.claim.shrink_to(self.input.extra_len());
     }
 
     /// Sends what is owed, then closes so that the peer gets to read it.

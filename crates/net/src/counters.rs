@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts since the start, shared by all threads; each is touched once or twice in a connection's life.
+/// Counts since the start, shared by all threads; each is touched rarely in a connection's life.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub(crate) open: AtomicU64,
@@ -11,6 +11,10 @@ pub struct Counters {
     pub(crate) timed_out: AtomicU64,
     pub(crate) too_slow: AtomicU64,
     pub(crate) panicked: AtomicU64,
+    pub(crate) starved: AtomicU64,
+    pub(crate) input_held: AtomicU64,
+    pub(crate) input_waiting: AtomicU64,
+    pub(crate) owed: AtomicU64,
 }
 
 /// One reading of [`Counters`].
@@ -28,6 +32,14 @@ pub struct Counts {
     pub too_slow: u64,
     /// Connections closed by a panic in their thread.
     pub panicked: u64,
+    /// Connections closed because all together held too much input for too long.
+    pub starved: u64,
+    /// Bytes that connections hold now for lines that do not fit into their ordinary buffers.
+    pub input_held_len: u64,
+    /// Connections that wait now for such memory.
+    pub input_waiting: u64,
+    /// Bytes of replies that wait now for readers that are behind.
+    pub owed_len: u64,
 }
 
 impl Counters {
@@ -41,6 +53,10 @@ impl Counters {
             timed_out: self.timed_out.load(Relaxed),
             too_slow: self.too_slow.load(Relaxed),
             panicked: self.panicked.load(Relaxed),
+            starved: self.starved.load(Relaxed),
+            input_held_len: self.input_held.load(Relaxed),
+            input_waiting: self.input_waiting.load(Relaxed),
+            owed_len: self.owed.load(Relaxed),
         }
     }
 }

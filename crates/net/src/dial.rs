@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::accept::{prepare, run};
 use crate::config::STACK_LEN;
 use crate::connection::Connection;
+use crate::owed::Owed;
 use crate::{Config, Error, Peer, Result, Service};
 
 /// Connects to `address` (`ip:port` or `name:port`) on a thread of its own, which then serves the connection.
@@ -35,12 +36,16 @@ pub fn dial<S: Service>(
     let (address, config) = (address.to_owned(), *config);
     let life = move || match connect(&address, connect_timeout, &config) {
         Ok((socket, peer)) => {
+            let counters = Arc::default();
             let connection = Connection {
                 socket: Arc::new(socket),
                 peer,
                 config,
-                counters: Arc::default(),
                 is_stopping: Arc::default(),
+                // It is one of few, and whoever dialled it knows why.
+                budget: None,
+                owed: Owed::new(usize::MAX, Arc::clone(&counters)),
+                counters,
             };
             run(&connection, service, None);
         }

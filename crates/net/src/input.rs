@@ -33,6 +33,32 @@ impl Input {
         Self { bytes: Vec::with_capacity(START_LEN), lines_len: 0, line_len_max }
     }
 
+    /// Returns what the buffer will have beyond its first size once there is room for the next read.
+    pub(crate) fn wanted_len(&self) -> usize {
+        self.wanted_capacity().saturating_sub(START_LEN)
+    }
+
+    /// Returns what the buffer has beyond its first size.
+    pub(crate) fn extra_len(&self) -> usize {
+        self.bytes.capacity().saturating_sub(START_LEN)
+    }
+
+    fn wanted_capacity(&self) -> usize {
+        if self.bytes.len() < self.bytes.capacity() {
+            return self.bytes.capacity();
+        }
+        // One byte more than a legal line shows that a line is too long.
+        let len_max = self.line_len_max.saturating_add(1).max(START_LEN);
+        let more = self.bytes.len().min(len_max.saturating_sub(self.bytes.len())).max(1);
+        self.bytes.len() + more
+    }
+
+    /// Makes room for the next read.
+    fn grow(&mut self) {
+        let more = self.wanted_capacity() - self.bytes.len();
+        self.bytes.reserve_exact(more);
+    }
+
     /// Reads once and returns how many bytes came; 0 is the end of the stream.
     ///
     /// # Errors
@@ -42,12 +68,7 @@ impl Input {
         socket: &TcpStream,
         flags: RecvFlags,
     ) -> rustix::io::Result<usize> {
-        if self.bytes.len() == self.bytes.capacity() {
-            // One byte more than a legal line shows that a line is too long.
-            let len_max = self.line_len_max.saturating_add(1).max(START_LEN);
-            let more = self.bytes.len().min(len_max.saturating_sub(self.bytes.len())).max(1);
-            self.bytes.reserve_exact(more);
-        }
+        self.grow();
         let searched = self.bytes.len();
         let (_, count) = recv(socket, spare_capacity(&mut self.bytes), flags)?;
         let fresh = self.bytes.get(searched..).unwrap_or_default();

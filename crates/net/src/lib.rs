@@ -25,6 +25,8 @@
 //! | a request begun | 10 s | the same |
 //! | nothing asked | 5 min | the connection closes |
 //! | a reader takes nothing | 10 s | the connection closes |
+//! | bytes of large lines, all connections | 256 MiB | more wait, unread; refused when the request's time is over |
+//! | bytes of unsent replies, all connections | 256 MiB | who is furthest behind is cut off |
 //! | bytes of unsent replies, tickets open | 1 MiB, 256 | the connection is not read until there is room |
 //! | bytes queued at a sender | 64 MiB | the connection closes |
 //!
@@ -32,6 +34,7 @@
 //! cost of a request. Left out: an event loop, encryption, and dialling again after a failure.
 
 mod accept;
+mod budget;
 mod config;
 mod connection;
 mod counters;
@@ -40,6 +43,7 @@ mod error;
 mod input;
 mod listener;
 mod outbox;
+mod owed;
 mod replies;
 mod send;
 mod sender;

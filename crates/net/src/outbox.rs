@@ -18,7 +18,8 @@
 //! its place. Once the connection is dead, whatever is completed is thrown away.
 //!
 //! Bounds: the connection's thread waits (`wait_for_room`) before it reads on when too many bytes or
-//! tickets are outstanding; the outbox itself refuses nothing.
+//! tickets are outstanding; the outbox itself refuses nothing. What readers that are behind are owed by all connections
+//! together is bounded besides (module `owed`).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -29,6 +30,7 @@ use std::thread;
 
 use crate::config::STACK_LEN;
 use crate::counters::{Counters, count};
+use crate::owed::{Debt, ORDINARY_LEN, Owed};
 use crate::send::{send_all, send_ready};
 
 /// The replies a connection owes its peer, in order.
@@ -39,6 +41,8 @@ pub(crate) struct Outbox {
     /// No place taken and nobody writing; changed under the lock, read without it.
     is_idle: AtomicBool,
     state: Mutex<State>,
+    /// What is owed, for the limit of all connections together.
+    debt: Debt,
     /// Tells the connection's thread that something became less; see `waiter_count`.
     less: Condvar,
 }
@@ -53,6 +57,8 @@ struct State {
     ready_len: usize,
     is_writing: bool,
     is_dead: bool,
+    /// The debt is noted.
+    is_indebted: bool,
     /// Threads in `less`; a wake-up with nobody there would still be a system call.
     waiter_count: usize,
 }
@@ -90,8 +96,13 @@ impl Drop for Ticket {
 
 impl Outbox {
     /// Returns an empty outbox for `socket`, whose write time-out is set already.
-    pub(crate) fn new(socket: Arc<TcpStream>, counters: Arc<Counters>) -> Arc<Self> {
+    pub(crate) fn new(
+        socket: Arc<TcpStream>,
+        counters: Arc<Counters>,
+        owed: &Arc<Owed>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            debt: owed.account(Arc::clone(&socket)),
             socket,
             counters,
             is_idle: AtomicBool::new(true),
@@ -108,9 +119,25 @@ impl Outbox {
     /// Sends `pieces` straight away, waiting for the reader. The outbox must be idle.
     pub(crate) fn send_direct(&self, pieces: &mut [IoSlice<'_>]) {
         debug_assert!(self.is_idle(), "replies would overtake each other");
-        if let Err(error) = send_all(&self.socket, pieces) {
+        if let Err(error) = self.send_whole(pieces) {
             self.fail(&error);
         }
+    }
+
+    fn send_whole(&self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        if len <= ORDINARY_LEN {
+            return send_all(&self.socket, pieces);
+        }
+        let sent = send_ready(&self.socket, pieces)?;
+        if sent == len {
+            return Ok(());
+        }
+        IoSlice::advance_slices(&mut pieces, sent);
+        self.debt.set(len);
+        let outcome = send_all(&self.socket, pieces);
+        self.debt.set(0);
+        outcome
     }
 
     /// Takes the next place for a reply that is ready. [`Outbox::write`] sends it.
@@ -120,6 +147,7 @@ impl Outbox {
             self.is_idle.store(false, Ordering::Release);
             state.ready_len += reply.len();
             state.places.push_back(Place::Ready(reply));
+            self.note_debt(&mut state);
         }
     }
 
@@ -207,7 +235,10 @@ impl Outbox {
             drop(state);
             let len = batch.iter().map(Vec::len).sum::<usize>();
             match send_ready(&self.socket, &mut slices_of(&batch)) {
-                Ok(sent) if sent < len => return self.flush_aside(batch, sent),
+                Ok(sent) if sent < len => {
+                    self.note_debt(&mut self.lock());
+                    return self.flush_aside(batch, sent);
+                }
                 Ok(_) => {}
                 Err(error) => self.fail(&error),
             }
@@ -248,6 +279,7 @@ impl Outbox {
                 return self.settle(&mut state);
             }
             state.is_writing = true;
+            self.note_debt(&mut state);
             self.wake(&state);
         }
     }
@@ -263,10 +295,19 @@ impl Outbox {
 
     /// Notes whether the outbox is idle and wakes who waits for it to become so or to shrink.
     fn settle(&self, state: &mut State) {
+        self.note_debt(state);
         if state.places.is_empty() && !state.is_writing {
             self.is_idle.store(true, Ordering::Release);
         }
         self.wake(state);
+    }
+
+    /// Notes what is owed, if it is more than everyday replies.
+    fn note_debt(&self, state: &mut State) {
+        if state.is_indebted || state.ready_len > ORDINARY_LEN {
+            state.is_indebted = state.ready_len > ORDINARY_LEN;
+            self.debt.set(state.ready_len);
+        }
     }
 
     fn wake(&self, state: &State) {

@@ -16,7 +16,8 @@ fn pair() -> (Arc<Outbox>, TcpStream, Arc<Counters>) {
     let (socket, _) = listener.accept().unwrap();
     socket.set_write_timeout(Some(WRITE_TIMEOUT)).unwrap();
     let counters = Arc::new(Counters::default());
-    (Outbox::new(Arc::new(socket), Arc::clone(&counters)), reader, counters)
+    let owed = Owed::new(usize::MAX, Arc::clone(&counters));
+    (Outbox::new(Arc::new(socket), Arc::clone(&counters), &owed), reader, counters)
 }
 
 fn read_exactly(reader: &mut TcpStream, len: usize) -> Vec<u8> {

@@ -23,6 +23,8 @@ pub struct Replies {
     sender: Sender,
     /// The sender was asked for: it, and no reply, is what writes to the socket.
     is_sent_to: bool,
+    /// Its input is not counted with that of others.
+    is_exempt: bool,
     gathered: Vec<u8>,
     len_max: usize,
     awaited_max: usize,
@@ -36,6 +38,7 @@ impl Replies {
             outbox,
             sender,
             is_sent_to: false,
+            is_exempt: false,
             gathered: Vec::new(),
             len_max: config.outbox_len_max,
             awaited_max: config.ticket_count_max,
@@ -56,6 +59,12 @@ impl Replies {
     /// Sets how long this connection's lines may be from the next read on, when its kind has become known.
     pub fn limit_lines(&mut self, line_len_max: usize) {
         self.line_len_max = line_len_max;
+    }
+
+    /// Takes this connection's lines out of the limit for all connections together: for peers that others depend on and
+    /// that are few.
+    pub fn exempt_input(&mut self) {
+        self.is_exempt = true;
     }
 
     /// Sets how long this connection may send nothing, when its kind has become known; `None` is for ever.
@@ -122,6 +131,15 @@ impl Replies {
     pub fn send_now(&mut self) {
         self.queue();
         self.outbox.write();
+    }
+
+    pub(crate) fn is_exempt(&self) -> bool {
+        self.is_exempt
+    }
+
+    /// Returns whether more memory is kept than a quiet connection may.
+    pub(crate) fn is_large(&self) -> bool {
+        self.gathered.capacity() > KEPT_LEN
     }
 
     pub(crate) fn line_len_max(&self) -> usize {

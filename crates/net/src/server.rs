@@ -13,6 +13,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::accept::accept_loop;
+use crate::budget::Budget;
+use crate::owed::Owed;
 use crate::{Config, Counters, Error, Listener, Result, Service};
 
 /// How long connections that were cut off get to notice it.
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) counters: Arc<Counters>,
     pub(crate) is_stopping: Arc<AtomicBool>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) owed: Arc<Owed>,
     connected: Mutex<Connected>,
     emptied: Condvar,
 }
@@ -58,6 +62,8 @@ impl Server {
         let Listener { socket, address, config, counters } = listener;
         let shared = Arc::new(Shared {
             config,
+            budget: Budget::new(config.input_len_max, Arc::clone(&counters)),
+            owed: Owed::new(config.owed_len_max, Arc::clone(&counters)),
             counters,
             is_stopping: Arc::default(),
             connected: Mutex::default(),
@@ -88,6 +94,7 @@ impl Server {
         if self.accept.join().is_err() {
             log::error!("the accept loop had panicked");
         }
+        self.shared.budget.close();
         self.shared.shut_all(Shutdown::Read);
         self.shared.wait_emptied(drain);
         let left = self.shared.shut_all(Shutdown::Both);

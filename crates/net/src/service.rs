@@ -32,6 +32,11 @@ pub trait Session {
     /// What is put into `replies` goes out when this returns, in one write.
     fn handle(&mut self, lines: &[u8], replies: &mut Replies) -> Next;
 
+    /// Returns whether memory is held that only large requests need.
+    fn is_large(&self) -> bool {
+        false
+    }
+
     /// Gives back memory that only large requests need; called when the connection has gone quiet.
     fn rest(&mut self) {}
 }
@@ -69,6 +74,11 @@ pub enum Refusal {
         /// The limit in bytes.
         limit: usize,
     },
+    /// There was no memory for the line's bytes until its time was over, because of other connections' large lines.
+    TooMuchInput {
+        /// What all connections together may hold, in bytes.
+        limit: usize,
+    },
     /// A request was begun and not finished in time.
     RequestTimedOut {
         /// The time allowed.
@@ -84,6 +94,9 @@ impl fmt::Display for Refusal {
             }
             Self::NoThread => f.write_str("too many connections (no thread left)"),
             Self::LineTooLong { limit } => write!(f, "line too long (limit {limit} bytes)"),
+            Self::TooMuchInput { limit } => {
+                write!(f, "too many large requests at once (limit {limit} bytes), try again")
+            }
             Self::RequestTimedOut { limit } => {
                 write!(f, "request not finished in time (limit {} ms)", limit.as_millis())
             }

@@ -13,7 +13,7 @@ use net::{
 /// Far above what any step takes, far below what a person waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers `echo WORDS`, `later` (a ticket that the test completes), `big LEN`, `panic`, `close`.
+/// Answers `echo WORDS`, `later` (a ticket that the test completes), `wait` (for the tickets), `big LEN`, `panic`, `close`.
 #[derive(Default)]
 struct Verbs {
     tickets: Mutex<Vec<Ticket>>,
@@ -52,6 +52,7 @@ impl Session for Lines {
                     let value = vec![b'v'; len.parse().unwrap()];
                     replies.push_value(&value, b"\n");
                 }
+                ("wait", _) => replies.wait_completed(),
                 ("close", _) => return Next::Close,
                 (other, _) => assert_ne!(other, "panic", "asked for"),
             }
@@ -254,6 +255,98 @@ fn a_request_that_drips_is_refused_when_its_time_is_over() {
     }
     assert_eq!(client.line(), "error request not finished in time (limit 200 ms)");
     assert!(begun_at.elapsed() >= Duration::from_millis(150));
+}
+
+/// Lines of up to a mebibyte, of which all connections together may hold 64 KiB beyond 16 KiB each.
+fn scarce() -> Config {
+    Config { line_len_max: 1024 * 1024, input_len_max: 64 * 1024, ..Config::default() }
+}
+
+#[test]
+fn large_lines_that_do_not_fit_together_wait_for_each_other_and_small_ones_for_none() {
+    let fixture = start(scarce());
+    let mut clients: Vec<_> = (0..5).map(|_| fixture.connect()).collect();
+    let (half, other_half) = (format!("echo {}", "x".repeat(30_000)), "y".repeat(100_000));
+    for client in &mut clients {
+        client.send(&half);
+    }
+    // Each holds 16 KiB beyond its own 16 KiB; four of them is all there is.
+    fixture.wait_until("the fifth waits", |counters| {
+        let counts = counters.read();
+        counts.input_held_len == 64 * 1024 && counts.input_waiting == 1
+    });
+    let mut small = fixture.connect();
+    small.send("echo small\n");
+    assert_eq!(small.line(), "small");
+    let senders: Vec<_> = clients.iter().map(|client| client.reader.get_ref()).collect();
+    std::thread::scope(|scope| {
+        for mut sender in senders {
+            let rest = format!("{other_half}\n");
+            scope.spawn(move || sender.write_all(rest.as_bytes()).unwrap());
+        }
+    });
+    for client in &mut clients {
+        assert_eq!(client.line().len(), 130_000);
+    }
+    fixture.wait_until("given back", |counters| {
+        let counts = counters.read();
+        counts.input_held_len == 0 && counts.input_waiting == 0
+    });
+    assert_eq!((fixture.counters.read().starved, fixture.counters.read().timed_out), (0, 0));
+}
+
+#[test]
+fn a_line_for_which_there_is_no_memory_is_refused_when_its_time_is_over() {
+    let request_timeout = Duration::from_millis(500);
+    let fixture = start(Config { request_timeout, ..scarce() });
+    let (mut first, mut second) = (fixture.connect(), fixture.connect());
+    first.send("later\n");
+    let tickets = fixture.verbs.tickets(1);
+    first.send(&format!("wait {}\n", "x".repeat(70_000)));
+    fixture.wait_until("much is held", |counters| counters.read().input_held_len > 64 * 1024);
+    second.send(&format!("echo fine\necho {}", "y".repeat(30_000)));
+    assert_eq!(second.line(), "fine");
+    let line = second.line();
+    assert_eq!(line, "error too many large requests at once (limit 65536 bytes), try again");
+    assert_eq!(fixture.counters.read().starved, 1);
+    drop(tickets);
+}
+
+#[test]
+fn stopping_does_not_wait_for_lines_that_wait_for_memory() {
+    let fixture = start(scarce());
+    let (mut first, mut second) = (fixture.connect(), fixture.connect());
+    first.send(&"x".repeat(100_000));
+    fixture.wait_until("much is held", |counters| counters.read().input_held_len > 64 * 1024);
+    second.send(&"y".repeat(20_000));
+    fixture.wait_until("one waits", |counters| counters.read().input_waiting == 1);
+    assert_eq!(fixture.server.stop(PATIENCE), 0);
+}
+
+#[test]
+fn of_readers_that_are_behind_the_furthest_is_cut_off_when_all_are_owed_too_much() {
+    let fixture = start(Config { owed_len_max: 40_000_000, ..Config::default() });
+    let (mut most, mut less) = (fixture.connect(), fixture.connect());
+    most.send("big 30000000\n");
+    fixture.wait_until("it is behind", |counters| counters.read().owed_len == 30_000_001);
+    less.send("big 10000000\n");
+    fixture.wait_until("it is cut off", |counters| counters.read().too_slow == 1);
+    assert_eq!(less.line().len(), 10_000_000);
+    assert!(most.rest().len() < 30_000_000);
+    fixture.wait_until("nothing is owed", |counters| counters.read().owed_len == 0);
+}
+
+#[test]
+fn a_quiet_connection_gives_back_what_a_large_request_took() {
+    let fixture = start(scarce());
+    let mut client = fixture.connect();
+    client.send(&format!("echo {}", "x".repeat(20_000)));
+    fixture.wait_until("held", |counters| counters.read().input_held_len == 16 * 1024);
+    client.send("\n");
+    assert_eq!(client.line().len(), 20_000);
+    fixture.wait_until("quiet", |counters| counters.read().input_held_len == 0);
+    client.send("echo again\n");
+    assert_eq!(client.line(), "again");
 }
 
 #[test]

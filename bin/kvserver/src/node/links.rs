@@ -143,6 +143,8 @@ impl PeerSession {
             }
         }
         replies.limit_lines(message_len_max(&self.node.limits));
+        // Others' writes wait for what comes here: no crowd of clients may hold it up.
+        replies.exempt_input();
         if let Some(Err(why)) = messages.first().map(|first| self.begin(first, replies)) {
             replies.buffer().extend_from_slice(&refusal_line(why));
             return Next::Close;

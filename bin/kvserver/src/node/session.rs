@@ -32,6 +32,10 @@ use crate::scan::{Scanner, Source};
 /// Operations given to the machine under one lock, so that nobody waits for it for long.
 const BATCH_COUNT_MAX: usize = 256;
 
+/// Bytes of values that a connection may be answered later, because of writes before them whose outcomes are awaited; a
+/// read that would pass this waits for them.
+const AHEAD_LEN_MAX: usize = 256 * 1024;
+
 /// Slots that are told together that a client needs to be remembered no more.
 const FORGET_COUNT_MAX: usize = 64;
 
@@ -73,6 +77,8 @@ pub(crate) struct Client {
     scanner: Scanner,
     own_writes: OwnWrites,
     gathered: Vec<Gathered>,
+    /// Bytes of values that replies not settled yet hold.
+    ahead_len: usize,
 }
 
 /// An operation on its way to the machine.
@@ -110,6 +116,7 @@ impl net::Service for ClusterService {
             scanner: Scanner::default(),
             own_writes: OwnWrites::default(),
             gathered: Vec::new(),
+            ahead_len: 0,
         };
         Session { who: Who::Client(Box::new(client)), is_met: false }
     }
@@ -260,8 +267,31 @@ impl Client {
         if self.gathered.iter().any(|g| g.is_write() && *g.key == *key) {
             self.submit(replies);
         }
+        self.make_room(token, key, replies);
         self.own_writes.wait_for(token, replies);
         self.gather(kind, token, key.into(), None, Ask::Get, replies);
+    }
+
+    /// Sees to it that a read's value need not wait in memory with many others for writes that were asked for before it.
+    fn make_room(&mut self, token: Token, key: &[u8], replies: &mut Replies) {
+        if self.gathered.is_empty() && replies.is_settled() {
+            self.ahead_len = 0;
+            return;
+        }
+        let slot = super::engine_slot(self.node.slot_of(token));
+        let len = self.common.store.entry(slot, key).map_or(0, |entry| entry.record_len);
+        self.look_ahead(usize::try_from(len).unwrap_or(usize::MAX), replies);
+    }
+
+    /// Notes a value of `len` bytes that will be answered; waits for what is owed before it if that is too much.
+    fn look_ahead(&mut self, len: usize, replies: &mut Replies) {
+        if self.ahead_len.saturating_add(len) > AHEAD_LEN_MAX {
+            self.submit(replies);
+            replies.end_reply();
+            replies.wait_completed();
+            self.ahead_len = 0;
+        }
+        self.ahead_len = self.ahead_len.saturating_add(len);
     }
 
     fn write(&mut self, with: &With<'_>, replies: &mut Replies) {
@@ -279,6 +309,9 @@ impl Client {
                     }
                 });
                 let echo = self.has_echo().then(|| Bytes::clone(&value));
+                if echo.is_some() {
+                    self.look_ahead(value.len(), replies);
+                }
                 let expires_at_ms = with.ttl_ms.map(|ttl| now_ms().saturating_add(ttl));
                 let ask = Ask::Put { value, expires_at_ms, condition, request: with.id };
                 self.gather(Kind::Put, token, key, echo, ask, replies);
