@@ -1,9 +1,14 @@
-//! One copy's disk is full, or fails.
+//! One copy's disk is full or fails, or it takes no connections.
 
 use crate::harness::copies::assert_equal;
 use crate::harness::disk::Mount;
-use crate::harness::{Crowd, Launch, Setup, eventually, has_command, is_root, skip};
+use crate::harness::tool::Group;
+use crate::harness::{
+    Cluster, Crowd, Launch, Server, Setup, eventually, figure, has_command, is_root, skip,
+};
 use client::{Client, Outcome};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use std::process::Command;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -99,5 +104,67 @@ fn a_copy_whose_disk_fails_in_the_background_says_so_and_is_made_anew_r3() {
     cluster.wait_until_level();
     assert!(cluster.servers[2].log().contains("the copies of this server are made anew"));
     crowd.judge(&cluster);
+    assert_equal(&mut cluster);
+}
+
+/// Has the accept loop of a server hang in its next look for a connection, until the value is dropped.
+fn hang_accept_loop(server: &Server) -> Group {
+    let pid = server.pid().as_raw_pid().to_string();
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4"]);
+    // In microseconds: longer than any test.
+    strace.args(["--inject=accept4:delay_enter=600000000", "-p", &pid]);
+    Group::spawn(&mut strace)
+}
+
+#[test]
+fn a_server_that_takes_no_connections_loses_its_slots_until_it_does_r16() {
+    if !has_command("strace") {
+        return skip("making a thread hang needs strace");
+    }
+    let mut cluster = Setup::of(3).start();
+    let mut crowd = Crowd::new(PATIENCE);
+    let deaf = cluster.servers[0].address().to_string();
+    // A loop that hangs for a second, and the grace.
+    let leads = |cluster: &Cluster| {
+        let status = cluster.status();
+        let server = status.servers.iter().find(|server| server.address == deaf);
+        server.expect("it is known").primary
+    };
+    assert!(leads(&cluster) > 0, "it has its share");
+    crowd.run(&mut cluster, |cluster, progress| {
+        let strace = hang_accept_loop(&cluster.servers[0]);
+        eventually("others lead its slots", || leads(cluster) == 0);
+        progress.wait_for(100);
+        drop(strace);
+        eventually("it has slots again", || leads(cluster) > 0);
+    });
+    crowd.assert_all_done();
+    crowd.judge(&cluster);
+    cluster.wait_until_level();
+    assert_equal(&mut cluster);
+}
+
+#[test]
+fn a_server_without_descriptors_keeps_its_slots_r16() {
+    let mut cluster = Setup::of(3).start();
+    let (before, server) = (cluster.status().version, &cluster.servers[0]);
+    let mut line = server.connect();
+    assert!(line.ask("keyrange").starts_with("keyrange_success"), "it is taken");
+    let narrow = |count| {
+        let limit = Rlimit { current: Some(count), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(server.pid()), Resource::Nofile, limit).expect("it is our child")
+    };
+    let wide = narrow(8);
+    let mut waiting = server.connect();
+    waiting.send("get k\n");
+    eventually("it says so", || server.log().contains("cannot accept connections"));
+    let uptime = figure(&line.ask("info"), "uptime_s");
+    // Three times as long as a loop that hangs has before others take over.
+    eventually("time passes", || figure(&line.ask("info"), "uptime_s") > uptime + 7);
+    prlimit(Some(server.pid()), Resource::Nofile, wide).expect("it is our child");
+    assert!(!waiting.line().is_empty(), "it is served at last");
+    assert_eq!(cluster.status().version, before, "nobody took over");
+    drop((line, waiting));
     assert_equal(&mut cluster);
 }

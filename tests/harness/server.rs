@@ -8,7 +8,7 @@ use super::binaries::{binary, scratch};
 use super::line::Line;
 use super::tool::Group;
 use super::wait::{eventually, eventually_some};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -176,8 +176,8 @@ impl Server {
     }
 
     /// Returns its process id.
-    fn pid(&self) -> i32 {
-        self.group().pid().as_raw_pid()
+    pub(crate) fn pid(&self) -> Pid {
+        self.group().pid()
     }
 
     /// Returns all it has written to standard error, over all its starts.
@@ -207,7 +207,7 @@ impl Server {
     /// Stops it where it stands: returns when none of its threads runs. `CONT` resumes it.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
-        let threads = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let threads = PathBuf::from(format!("/proc/{}/task", self.pid().as_raw_pid()));
         eventually("every thread is stopped", || {
             let mut threads = fs::read_dir(&threads).expect("the server runs");
             threads.all(|thread| is_stopped(&thread.expect("a folder can be read").path()))

@@ -207,6 +207,7 @@ fn start_of_cluster(
         ecs_address,
         secret: args.secret_file.as_deref().map(read_secret).transpose()?,
         is_standby: args.standby,
+        connections: listener.counters(),
         life: fastrand::u64(1..),
     };
     let kept = start.kept(is_ending).map_err(Error::Kept)?.ok_or(Error::Interrupted)?;

@@ -145,6 +145,8 @@ pub enum Event {
     Durable(Position),
     /// A write or sync failed: the storage takes nothing any more (R3).
     StorageFailed,
+    /// Whether connections are taken now (R16); they are, until this says otherwise.
+    Accepting(bool),
     /// A client asks.
     Client {
         /// The operation.

@@ -9,6 +9,12 @@
 //! been on probation longest is cut off for the newcomer: whoever is entitled sends its line at once, and a crowd that
 //! sends nothing cannot hold them.
 //!
+//! *Sign of life.* The loop counts its turns (`Counters::accept_turns`), at least one in [`TURN_MAX`], so that whoever must
+//! know sees whether connections are taken. A loop that waits for a descriptor goes round and counts: the server answers
+//! those who are connected, and takes more as soon as it can; the crowd that used up its descriptors would only
+//! do the same to the next one that took over its work. So does one at its limit of connections, which takes each and
+//! says why not. A loop that hangs, has panicked, or whose socket listens no more does not count.
+//!
 //! A connection over both, or without a thread, gets a refusal line and is closed. That is done here and
 //! without waiting: what the peer has sent is read once and thrown away, so that closing does not reset it.
 
@@ -16,10 +22,12 @@ use std::io::IoSlice;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use socket2::{SockRef, TcpKeepalive};
@@ -38,6 +46,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// Longest pause after `accept` failed: what a new client then waits at most for a freed descriptor.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Longest turn of the loop when nobody connects: 100 ms, as far apart as signs of life between servers.
+const TURN_MAX: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 /// How long a connection on a reserved place may take for its first line.
 pub(crate) const PROBATION: Duration = Duration::from_secs(1);
 
@@ -53,16 +64,23 @@ pub(crate) fn accept_loop<S: Service>(
 ) {
     let mut pause = None;
     while !shared.is_stopping() {
-        match listener.accept() {
+        let accepted = listener.accept();
+        let failure = accepted.as_ref().err().map(Failure::of);
+        if failure != Some(Failure::OfListener) {
+            count(&shared.counters.accept_turns);
+        }
+        match accepted.map_err(|error| (Failure::of(&error), error)) {
             Ok((socket, remote)) => {
-                if pause.take().is_some() {
-                    log::info!("accepting connections again");
-                }
+                say_again(pause.take());
                 admit(socket, remote, shared, service);
             }
-            Err(error) if is_of_one_connection(&error) => {}
+            Err((Failure::NobodyThere, _)) => {
+                say_again(pause.take());
+                wait_for_somebody(listener);
+            }
+            Err((Failure::OfOneConnection, _)) => {}
             Err(_) if shared.is_stopping() => {}
-            Err(error) => {
+            Err((Failure::OfMachine | Failure::OfListener, error)) => {
                 if pause.is_none() {
                     log::warn!("cannot accept connections, trying on: {error}");
                 }
@@ -72,13 +90,52 @@ pub(crate) fn accept_loop<S: Service>(
             }
         }
     }
+    shared.counters.accept_turns.store(Counters::NO_MORE_TURNS, Relaxed);
 }
 
-/// Returns whether the failure concerns the one connection that was about to be accepted.
-fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use Errno as E;
-    let passing = [E::INTR, E::CONNABORTED, E::PROTO, E::NETDOWN, E::HOSTUNREACH, E::NETUNREACH];
-    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+/// Says that `accept` succeeds, if it did not before.
+fn say_again(pause: Option<Duration>) {
+    if pause.is_some() {
+        log::info!("accepting connections again");
+    }
+}
+
+/// Waits until somebody connects, the listener is shut, or the turn is over.
+fn wait_for_somebody(listener: &TcpListener) {
+    let mut descriptors = [PollFd::new(listener, PollFlags::IN)];
+    // Where it cannot be waited, a moment's pause keeps the loop from burning a processor.
+    if let Err(errno) = poll(&mut descriptors, Some(&TURN_MAX))
+        && errno != Errno::INTR
+    {
+        thread::park_timeout(PAUSE_MIN);
+    }
+}
+
+/// What it is that `accept` failed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Nothing: nobody connects.
+    NobodyThere,
+    /// The one connection that was about to be accepted.
+    OfOneConnection,
+    /// The machine has no descriptor or no memory for one more; it may have again.
+    OfMachine,
+    /// The listening socket is none any more.
+    OfListener,
+}
+
+impl Failure {
+    fn of(error: &std::io::Error) -> Self {
+        use Errno as E;
+        let of_one = [E::INTR, E::CONNABORTED, E::PROTO, E::NETDOWN, E::HOSTUNREACH, E::NETUNREACH];
+        let of_machine = [E::MFILE, E::NFILE, E::NOBUFS, E::NOMEM];
+        match Errno::from_io_error(error) {
+            Some(E::AGAIN) => Self::NobodyThere,
+            Some(errno) if of_one.contains(&errno) => Self::OfOneConnection,
+            Some(errno) if of_machine.contains(&errno) => Self::OfMachine,
+            _ => Self::OfListener,
+        }
+    }
 }
 
 /// Gives a new connection its thread, or refuses it.
@@ -116,6 +173,9 @@ fn admit<S: Service>(
 
 /// Sets what every connection needs; fails if the peer is gone already.
 pub(crate) fn prepare(socket: &TcpStream, config: &Config) -> std::io::Result<SocketAddr> {
+    // Some systems hand the listener's setting on.
+    #[cfg(not(target_os = "linux"))]
+    socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
     socket.set_write_timeout(Some(config.write_timeout))?;
     // The same for a peer that is gone without a word: what it never acknowledged is not sent again for a quarter of an hour.

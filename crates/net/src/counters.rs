@@ -15,6 +15,7 @@ pub struct Counters {
     pub(crate) input_held: AtomicU64,
     pub(crate) input_waiting: AtomicU64,
     pub(crate) owed: AtomicU64,
+    pub(crate) accept_turns: AtomicU64,
 }
 
 /// One reading of [`Counters`].
@@ -43,6 +44,16 @@ pub struct Counts {
 }
 
 impl Counters {
+    /// What the turns stand at when there are no more, because the listener was told to stop.
+    pub(crate) const NO_MORE_TURNS: u64 = u64::MAX;
+
+    /// Returns how often the accept loop has gone round, which it does ten times a second even if nobody connects; `None`
+    /// once the listener was told to stop. A number that stays is a loop that is stuck, dead, or without its socket.
+    #[must_use]
+    pub fn accept_turns(&self) -> Option<u64> {
+        Some(self.accept_turns.load(Relaxed)).filter(|turns| *turns != Self::NO_MORE_TURNS)
+    }
+
     /// Returns all counts; they are read one after the other, so they may be a moment apart.
     #[must_use]
     pub fn read(&self) -> Counts {

@@ -69,6 +69,10 @@ impl Server {
             connected: Mutex::default(),
             emptied: Condvar::new(),
         });
+        // Its loop waits by `poll`, so that it goes round when nobody connects.
+        socket
+            .set_nonblocking(true)
+            .map_err(|cause| Error::Unavailable { address: address.to_string(), cause })?;
         let listener = Arc::new(socket);
         let (socket, of_loop) = (Arc::clone(&listener), Arc::clone(&shared));
         let accept = thread::Builder::new()
@@ -88,7 +92,7 @@ impl Server {
     #[must_use = "who was cut off may be worth a line in the log"]
     pub fn stop(self, drain: Duration) -> usize {
         self.shared.is_stopping.store(true, Ordering::Relaxed);
-        // On Linux this wakes a thread in `accept`; where it fails the loop is not there any more.
+        // On Linux this wakes a thread in `poll`; where it fails the loop is not there any more.
         rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both).unwrap_or_default();
         self.accept.thread().unpark();
         if self.accept.join().is_err() {

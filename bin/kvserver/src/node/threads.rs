@@ -22,6 +22,7 @@ use bitcask::{Recovery, Store, SyncPolicy};
 use cluster::lines::Secret;
 use cluster::{Config, Delta, Event, Identity, Map, PageTicket, Server, ServerId};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use net::Counters;
 use protocol::Limits;
 
 use super::kept::{Kept, KeptError};
@@ -32,6 +33,10 @@ use super::{End, Node, Ranges, ecs};
 
 /// Between two ticks. The machine wants one every 10 ms.
 const TICK: Duration = Duration::from_millis(10);
+
+/// Ticks without a turn of the accept loop after which no connections are taken any more (R16): a second, ten turns. Ticks that were
+/// made are counted and not time, so that a process which stood still, or waits for a processor as a whole, is not blamed.
+const DEAF_TICK_COUNT: u32 = 100;
 
 /// Between two attempts to reach the coordinator.
 const ECS_RETRY: Duration = Duration::from_millis(150);
@@ -62,6 +67,8 @@ pub(crate) struct Start {
     pub(crate) ecs_address: SocketAddr,
     pub(crate) secret: Option<Secret>,
     pub(crate) is_standby: bool,
+    /// The accept loop's signs of life.
+    pub(crate) connections: Arc<Counters>,
     /// Drawn for this life.
     pub(crate) life: u64,
 }
@@ -151,7 +158,8 @@ impl Start {
             is_ending: AtomicBool::new(false),
             backlog_len: AtomicUsize::new(0),
         });
-        Threads::start(&node, kept, deltas, tickets).map(|threads| (node, threads))
+        let hearing = Hearing::new(self.connections);
+        Threads::start(&node, kept, hearing, deltas, tickets).map(|threads| (node, threads))
     }
 }
 
@@ -159,6 +167,7 @@ impl Threads {
     fn start(
         node: &Arc<Node>,
         kept: Arc<Mutex<Kept>>,
+        hearing: Hearing,
         deltas: Receiver<Delta>,
         tickets: Receiver<PageTicket>,
     ) -> Result<Self, KeptError> {
@@ -172,7 +181,7 @@ impl Threads {
         };
         let of_tick = (Arc::clone(node), stopped.clone());
         let debtor = Arc::clone(&kept);
-        spawn("tick", Box::new(move || tick(&of_tick.0, &debtor, &of_tick.1)))?;
+        spawn("tick", Box::new(move || tick(&of_tick.0, &debtor, hearing, &of_tick.1)))?;
         let of_keep = (Arc::clone(node), Arc::clone(&kept), stopped.clone());
         spawn("keep", Box::new(move || keep(&of_keep.0, &of_keep.1, &deltas, &of_keep.2)))?;
         let of_gossip = (Arc::clone(node), stopped.clone());
@@ -220,7 +229,7 @@ pub(super) fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
 }
 
 /// Tells the machine that time passes.
-fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
+fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, mut hearing: Hearing, stopped: &Receiver<()>) {
     let (mut ecs_at, mut room_at) = (Instant::now(), Instant::now());
     let (mut owes, mut was_failed) = (lock(kept).about.owes, false);
     let ticks = crossbeam_channel::tick(TICK);
@@ -235,7 +244,11 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
             // Found by a sync or a merge in the background.
             node.owe();
         }
+        let accepting = hearing.tick();
         node.run(|core| {
+            if let Some(accepting) = accepting {
+                core.step(Event::Accepting(accepting));
+            }
             if has_failed && !was_failed {
                 core.storage.fail();
                 core.step(Event::StorageFailed);
@@ -263,6 +276,48 @@ fn tick(node: &Arc<Node>, kept: &Mutex<Kept>, stopped: &Receiver<()>) {
                 Ok(()) => owes = false,
                 Err(error) => log::warn!("{error}"),
             }
+        }
+    }
+}
+
+/// Watches whether the accept loop goes round.
+#[derive(Debug)]
+struct Hearing {
+    connections: Arc<Counters>,
+    /// The turn that was seen last; none before the first.
+    turn: u64,
+    quiet_count: u32,
+    is_deaf: bool,
+}
+
+impl Hearing {
+    fn new(connections: Arc<Counters>) -> Self {
+        Self { connections, turn: 0, quiet_count: 0, is_deaf: false }
+    }
+
+    /// Looks once a tick; returns whether connections are taken, when that has changed.
+    fn tick(&mut self) -> Option<bool> {
+        // A listener that was told to stop has nobody to hear any more, and the server goes on to its end.
+        self.look(self.connections.accept_turns()?)
+    }
+
+    fn look(&mut self, turn: u64) -> Option<bool> {
+        self.quiet_count = match turn == self.turn && turn > 0 {
+            true => self.quiet_count.saturating_add(1),
+            false => 0,
+        };
+        self.turn = turn;
+        let was_deaf = std::mem::replace(&mut self.is_deaf, self.quiet_count >= DEAF_TICK_COUNT);
+        match (was_deaf, self.is_deaf) {
+            (false, true) => {
+                log::error!("no connections are taken any more: other servers take over");
+                Some(false)
+            }
+            (true, false) => {
+                log::info!("connections are taken again");
+                Some(true)
+            }
+            (true, true) | (false, false) => None,
         }
     }
 }
@@ -306,5 +361,26 @@ fn read_pages(node: &Arc<Node>, tickets: &Receiver<PageTicket>, stopped: &Receiv
         };
         let page = page(&node.store, ticket.slot, ticket.above, ticket.len_max);
         node.tell(Event::PageDone(ticket, page));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accept_loop_is_given_up_after_a_second_without_a_turn_and_no_tick_before_r16() {
+        let mut hearing = Hearing::new(Arc::default());
+        for _ in 0..2 * DEAF_TICK_COUNT {
+            assert_eq!(hearing.look(0), None, "it has not begun");
+        }
+        assert_eq!(hearing.look(1), None);
+        for _ in 1..DEAF_TICK_COUNT {
+            assert_eq!(hearing.look(1), None);
+        }
+        assert_eq!(hearing.look(1), Some(false));
+        assert_eq!(hearing.look(1), None, "it is said once");
+        assert_eq!(hearing.look(2), Some(true));
+        assert_eq!(hearing.look(3), None);
     }
 }

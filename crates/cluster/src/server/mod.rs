@@ -127,6 +127,8 @@ pub struct Server {
     /// What the oldest sync that is awaited must reach, and since when it is awaited (R16).
     syncing: Option<(Position, Time)>,
     has_failed: bool,
+    /// Whether connections are taken (R16).
+    is_accepting: bool,
     wants_to_leave: bool,
     has_stopped: bool,
     /// The last session number, follower life and walk number given.
@@ -170,6 +172,7 @@ impl Server {
             durable: Position(0),
             syncing: None,
             has_failed: false,
+            is_accepting: true,
             wants_to_leave: false,
             has_stopped: false,
             counter: 0,
@@ -237,6 +240,7 @@ impl Server {
             Event::MapPersisted(version) => self.map_persisted(version, cx),
             Event::Durable(position) => self.synced(position, cx),
             Event::StorageFailed => self.fail(cx),
+            Event::Accepting(is_accepting) => self.is_accepting = is_accepting,
             Event::Client { op, slot, key, ask } => self.client(op, slot, key, ask, cx),
             Event::ReadDone { ticket, value } => self.read_done(ticket, value, cx),
             Event::ReadFailed(ticket) => self.read_failed(ticket, cx),
@@ -306,14 +310,14 @@ impl Server {
         }
     }
 
-    /// Returns whether the data path moves, so that a beacon may be sent (R16).
+    /// Returns whether the data path moves and others can come to it, so that a beacon may be sent (R16).
     fn is_able(&self, now: Time) -> bool {
         // A map that is not kept holds its slots up like a record.
         let map = self.persisting.as_ref().map(|_| self.persisting_since);
         let mut awaited = self.syncing.map(|(_, since)| since).into_iter().chain(map);
         let is_stuck = awaited.any(|since| now.since(since) >= self.config.sync_max)
             && !mutant!("beacon sent although the data path stands still");
-        !self.has_failed && !is_stuck
+        !self.has_failed && !is_stuck && self.is_accepting
     }
 
     fn fail(&mut self, cx: &mut Cx<'_>) {

@@ -1,10 +1,10 @@
-//! Transfers to learners that are broken off, or cannot go on, and a disk that stands still.
+//! Transfers to learners that are broken off, or cannot go on, and a server that must not say that it lives.
 
 use std::time::Duration;
 
 use cluster::{
     Action, Config, Epoch, Event, Link, Lsn, Message, Page, PageTicket, Slot, SlotId, SlotMessage,
-    Standing, State,
+    Standing, State, ToEcs,
 };
 
 use crate::host::{B, C, Host, ME, held, record, slot};
@@ -95,4 +95,25 @@ fn no_beacon_is_sent_while_the_disk_keeps_neither_record_nor_map_r16() {
         host.wait(Duration::from_millis(500));
         assert_eq!(beacons(&mut host), 0, "map: {is_map}");
     }
+}
+
+#[test]
+fn no_beacon_is_sent_and_nobody_accused_while_no_connection_is_taken_r16() {
+    let mut host = Host::new(vec![(slot(0), held(1, B, &[ME], None))]);
+    host.wait(Duration::from_millis(20));
+    host.connect_all();
+    host.greet(B);
+    host.wait(Duration::from_millis(500));
+    assert!(beacons(&mut host) >= 4);
+    host.step(Event::Accepting(false));
+    host.wait(Config::default().grace * 3);
+    let asks = |host: &Host| {
+        let is_ask = |a: &&Action| matches!(a, Action::ToEcs(ToEcs::Request { changes, .. }) if !changes.is_empty());
+        host.actions.iter().filter(is_ask).count()
+    };
+    assert_eq!(asks(&host), 0, "B was silent for long, but who is deaf judges nobody");
+    assert_eq!(beacons(&mut host), 0);
+    host.step(Event::Accepting(true));
+    host.wait(Duration::from_millis(500));
+    assert!(beacons(&mut host) >= 4);
 }
