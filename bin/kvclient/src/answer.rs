@@ -71,6 +71,7 @@ pub(crate) fn explain(error: &Error) -> String {
         | Error::Limit { .. }
         | Error::Empty { .. }
         | Error::Doubt { .. }
+        | Error::Interrupted { .. }
         | Error::ReplyTooLong { .. } => return error.to_string(),
     };
     format!("{error}; {advice}")

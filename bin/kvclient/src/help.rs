@@ -115,7 +115,7 @@ The family's names ALL and FATAL are understood too. The default is warn.",
         name: "quit",
         usage: "quit",
         summary: "leave; so does Ctrl-D",
-        detail: "Ctrl-C only drops the line being typed.",
+        detail: "Ctrl-C only drops the line being typed, or gives up the request that waits.",
     },
 ];
 
@@ -138,7 +138,8 @@ fn overview() -> String {
     text.push_str(
         "\nA value is the rest of the line as it stands. What cannot be typed goes in
 quotation marks: put \"two words\" \"a\\nb\", with \\n \\r \\0 \\xHH \\\\ \\\" inside.
-Tab completes, arrow keys bring back lines, Ctrl-C drops a line, Ctrl-D leaves.
+Tab completes, arrow keys bring back lines, Ctrl-C drops a line or gives up a
+request that waits, Ctrl-D leaves.
 ",
     );
     text

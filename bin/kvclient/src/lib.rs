@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `words` reads what is typed and `show` writes what was stored, each the inverse of the other; `answer` puts
-//! results and errors into words; `status` is the exit code.
+//! results and errors into words; `status` is the exit code, `signals` is Ctrl-C.
 //!
 //! Nothing here panics on any input. Writing to a closed pipe (`kvclient export - | head`) ends quietly.
 
@@ -31,6 +31,7 @@ mod progress;
 mod prompt;
 mod session;
 mod show;
+mod signals;
 mod status;
 mod words;
 
@@ -38,11 +39,12 @@ use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use client::Config;
+use client::{Config, Interrupt};
 use log::LevelFilter;
 
 use args::Args;
 use session::Session;
+use signals::Signals;
 use status::{Status, complain};
 
 /// Runs the client with the process's arguments and returns its exit code.
@@ -68,13 +70,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> io::Result<Status> {
-    let config = Config { timeout: args.timeout, ..Config::default() };
+    let interrupt = Interrupt::default();
+    let config =
+        Config { timeout: args.timeout, interrupt: Some(interrupt.clone()), ..Config::default() };
     let session = Session::new(args.servers(), config.clone());
     if let Some(command) = args.command {
-        return oneshot::run(command, session, &config);
+        return oneshot::run(command, session, &config, interrupt);
     }
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        return prompt::run(session);
+        return prompt::run(session, &Signals::take(interrupt)?);
     }
     let mut output = io::BufWriter::new(io::stdout().lock());
     pipe::run(session, &mut BufReader::new(io::stdin().lock()), &mut output)

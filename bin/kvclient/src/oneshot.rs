@@ -2,38 +2,53 @@
 //!
 //! Results go to standard output, what went wrong to standard error. Keys and values are the arguments byte for byte;
 //! `get` gives the value back byte for byte too, unless it writes to a terminal.
+//!
+//! Ctrl-C gives up a request that waits; what became of it is told, and the program ends by the signal. `import`, `export`,
+//! and what works on folders end at once.
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 
-use client::Config;
+use client::{Config, Interrupt};
 
 use crate::answer::Answer;
 use crate::args::OneShot;
 use crate::ask::Ask;
-use crate::cluster::{self, ClusterArgs, Verb};
+use crate::cluster::{self, Verb};
 use crate::session::Session;
+use crate::signals::{self, Signals};
 use crate::status::{Status, complain};
 use crate::{export, import, offline, show};
 
 /// Runs one command.
-pub(crate) fn run(command: OneShot, mut session: Session, config: &Config) -> io::Result<Status> {
+pub(crate) fn run(
+    command: OneShot,
+    mut session: Session,
+    config: &Config,
+    interrupt: Interrupt,
+) -> io::Result<Status> {
     let mut out = io::stdout().lock();
     let ask = match command {
         OneShot::Put { key, value, stdin } => {
             let value = if stdin { read_value(config)? } else { joined(value) };
             Ask::Put { key: bytes(key), value: value.into() }
         }
-        OneShot::Get { key } => return get(&key.into_vec(), &mut session),
+        OneShot::Get { key } => {
+            drop(out);
+            return patiently(interrupt, || get(&key.into_vec(), &mut session));
+        }
         OneShot::Delete { key } => Ask::Delete(bytes(key)),
         OneShot::Keyrange => Ask::Keyrange,
         OneShot::KeyrangeRead => Ask::KeyrangeRead,
         OneShot::Info => Ask::Info,
         OneShot::Cluster(args) => {
             drop(out);
-            return cluster(&args, &mut session);
+            return match args.verb {
+                Verb::Watch => cluster::watch(&args, &mut session),
+                _ => patiently(interrupt, || write(&cluster::answer(&args, &mut session))),
+            };
         }
         OneShot::Backup { folder } => Ask::Backup(folder),
         OneShot::Verify { folder } => return offline::verify(&folder, &mut out),
@@ -54,18 +69,25 @@ pub(crate) fn run(command: OneShot, mut session: Session, config: &Config) -> io
         }
     };
     drop(out);
-    let answer = match session.client() {
-        Ok(client) => ask.answer(client),
-        Err(answer) => answer,
-    };
-    write(&answer)
+    patiently(interrupt, || {
+        let answer = match session.client() {
+            Ok(client) => ask.answer(client),
+            Err(answer) => answer,
+        };
+        write(&answer)
+    })
 }
 
-fn cluster(args: &ClusterArgs, session: &mut Session) -> io::Result<Status> {
-    match args.verb {
-        Verb::Watch => cluster::watch(args, session),
-        _ => write(&cluster::answer(args, session)),
+/// Does what may wait for a server. Where Ctrl-C ends the waiting, what became of it is told before the program ends.
+fn patiently(
+    interrupt: Interrupt,
+    work: impl FnOnce() -> io::Result<Status>,
+) -> io::Result<Status> {
+    let (outcome, was_interrupted) = Signals::take(interrupt)?.during(work);
+    if was_interrupted {
+        signals::end_by_interrupt()?;
     }
+    outcome
 }
 
 fn get(key: &[u8], session: &mut Session) -> io::Result<Status> {

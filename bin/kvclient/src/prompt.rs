@@ -4,7 +4,7 @@
 //! |---|---|
 //! | Tab | completes a command, and the words of `help`, `logLevel` and `cluster` |
 //! | arrow up, Ctrl-R | bring back earlier lines |
-//! | Ctrl-C | drops the line being typed |
+//! | Ctrl-C | drops the line being typed; gives up the request that waits, and lines pasted behind it |
 //! | Ctrl-D | leaves |
 //!
 //! Several lines that are pasted at once are run one after the other, and lines typed while a command runs wait for
@@ -16,7 +16,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use rustyline::completion::Completer;
@@ -32,6 +31,7 @@ use crate::cluster::{self, Verb};
 use crate::command;
 use crate::help::{self, TOPICS};
 use crate::session::Session;
+use crate::signals::Signals;
 use crate::status::Status;
 
 /// Lines of history that are kept: some weeks of use.
@@ -44,7 +44,7 @@ const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 const CLUSTER_VERBS: &[&str] = &["status", "ring", "plan", "join", "leave", "rebalance", "watch"];
 
 /// Runs the prompt until its user leaves.
-pub(crate) fn run(mut session: Session) -> io::Result<Status> {
+pub(crate) fn run(mut session: Session, signals: &Signals) -> io::Result<Status> {
     let is_colored = is_colored();
     let mut editor = editor(is_colored).map_err(to_io_error)?;
     let history = history_path();
@@ -52,14 +52,17 @@ pub(crate) fn run(mut session: Session) -> io::Result<Status> {
         // No history yet, or none to be had: see above.
         drop(editor.load_history(path));
     }
-    show(&session.greet(), is_colored)?;
+    let (greeting, _) = signals.during(|| session.greet());
+    show(&greeting, is_colored)?;
     loop {
         match editor.readline(&session.prompt()) {
             Ok(typed) => {
                 for line in typed.lines() {
                     remember(&mut editor, history.as_ref(), line);
-                    if run_line(&mut session, line, is_colored)?.is_break() {
-                        return Ok(Status::Done);
+                    match run_line(&mut session, line, is_colored, signals)? {
+                        Then::GoOn => {}
+                        Then::AskAgain => break,
+                        Then::Leave => return Ok(Status::Done),
                     }
                 }
             }
@@ -70,19 +73,34 @@ pub(crate) fn run(mut session: Session) -> io::Result<Status> {
     }
 }
 
-fn run_line(session: &mut Session, line: &str, is_colored: bool) -> io::Result<ControlFlow<()>> {
-    let answer = match command::parse(line.as_bytes()) {
-        Ok(None) => return Ok(ControlFlow::Continue(())),
-        Ok(Some(command::Command::Quit)) => return Ok(ControlFlow::Break(())),
+/// What follows a line.
+enum Then {
+    /// The next line, if several were pasted.
+    GoOn,
+    /// The prompt: lines behind this one are not wanted any more.
+    AskAgain,
+    /// Nothing.
+    Leave,
+}
+
+fn run_line(
+    session: &mut Session,
+    line: &str,
+    is_colored: bool,
+    signals: &Signals,
+) -> io::Result<Then> {
+    let (answer, was_interrupted) = match command::parse(line.as_bytes()) {
+        Ok(None) => return Ok(Then::GoOn),
+        Ok(Some(command::Command::Quit)) => return Ok(Then::Leave),
         Ok(Some(command::Command::Cluster(args))) if args.verb == Verb::Watch => {
             cluster::watch(&args, session)?;
-            return Ok(ControlFlow::Continue(()));
+            return Ok(Then::GoOn);
         }
-        Ok(Some(command)) => session.run(command),
-        Err(error) => Answer::failed(Status::Usage, error.to_string()),
+        Ok(Some(command)) => signals.during(|| session.run(command)),
+        Err(error) => (Answer::failed(Status::Usage, error.to_string()), false),
     };
     show(&answer, is_colored)?;
-    Ok(ControlFlow::Continue(()))
+    Ok(if was_interrupted { Then::AskAgain } else { Then::GoOn })
 }
 
 fn show(answer: &Answer, is_colored: bool) -> io::Result<()> {

@@ -6,6 +6,7 @@
 //! | 1 | something was refused, not found, or failed; nothing was done by it |
 //! | 2 | wrong usage |
 //! | 3 | a write may or may not have taken effect |
+//! | 130 | ended by Ctrl-C (by the signal, which shells call that); what is known of the outcome is told first |
 //!
 //! Of several commands, the worst outcome counts: the largest code.
 

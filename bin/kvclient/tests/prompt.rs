@@ -204,3 +204,59 @@ fn a_stored_value_cannot_give_the_terminal_orders() {
     terminal.expect(r#""\x1b]0;owned\x07\x1b[2J""#);
     assert_eq!(terminal.exit_code(), 0);
 }
+
+#[test]
+fn ctrl_c_gives_up_the_request_that_waits_and_the_prompt_goes_on() {
+    let (server, home) = (FakeServer::start(), tempfile::tempdir().unwrap());
+    let script = format!("exec \"$0\" -s {} --timeout 600", server.address);
+    let mut terminal = Terminal::start_script(&script, home.path());
+    terminal.expect("connected to");
+    terminal.expect("> ");
+    terminal.type_line("put silent v");
+    server.wait_until_asked(1);
+    terminal.press(CTRL_C);
+    terminal.expect("gave up waiting for ");
+    terminal.expect("it may or may not take effect: `get` shows whether it did");
+    terminal.expect("> ");
+
+    // What was pasted behind a request that is given up is not wanted any more.
+    terminal.press("\x1b[200~get silent\nput k pasted\x1b[201~\r");
+    server.wait_until_asked(2);
+    terminal.press(CTRL_C);
+    terminal.expect("error: gave up waiting for ");
+    terminal.expect("> ");
+    terminal.type_line("get k");
+    terminal.expect("not found: k");
+    terminal.expect("> ");
+
+    terminal.press("half a line");
+    terminal.press(CTRL_C);
+    terminal.expect("> ");
+    terminal.type_line("put k v");
+    terminal.expect("stored k");
+    terminal.expect("> ");
+    terminal.press(CTRL_D);
+    assert_eq!(terminal.exit_code(), 0);
+}
+
+#[test]
+fn ctrl_c_ends_a_command_with_status_130_and_what_is_known_of_its_outcome() {
+    let home = tempfile::tempdir().unwrap();
+    for (command, words) in [
+        ("put silent v", "it may or may not take effect"),
+        ("get silent", "kvclient: gave up waiting for "),
+    ] {
+        let server = FakeServer::start();
+        // The shell, which the signal reaches too, stays to tell the status.
+        let script = format!(
+            "trap : INT; \"$0\" -s {} --timeout 600 {command}; echo status $?",
+            server.address
+        );
+        let mut terminal = Terminal::start_script(&script, home.path());
+        server.wait_until_asked(1);
+        terminal.press(CTRL_C);
+        terminal.expect(words);
+        terminal.expect("status 130");
+        assert_eq!(terminal.exit_code(), 0);
+    }
+}

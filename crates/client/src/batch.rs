@@ -5,7 +5,6 @@
 
 use crate::answer::{Attempt, Miss};
 use crate::core::Core;
-use crate::deadline::Deadline;
 use crate::op::{Ask, Op, Value};
 use crate::run::Run;
 use crate::{Client, Error, Outcome, PutOptions, Stored};
@@ -42,7 +41,7 @@ fn many<'a>(
     core: &mut Core,
     asks: impl Iterator<Item = (&'a [u8], Ask<'a>)>,
 ) -> impl Iterator<Item = Attempt<Value>> {
-    let deadline = Deadline::after(core.config.timeout);
+    let deadline = core.deadline(core.config.timeout);
     let mut run = Run::new(core);
     // What may not be sent keeps its place among the results.
     let mut results: Vec<Option<Attempt<Value>>> = Vec::new();
@@ -54,7 +53,7 @@ fn many<'a>(
         match run.core().check_key(key).and(value_checked) {
             Ok(()) => {
                 let number = run.core().take_number();
-                run.submit(Op::new(key.into(), ask, deadline, number));
+                run.submit(Op::new(key.into(), ask, deadline.clone(), number));
                 results.push(None);
             }
             Err(error) => results.push(Some(Err(Miss::definite(error)))),

@@ -16,7 +16,6 @@ use protocol::{Condition, Range, Request};
 
 use crate::answer::{self, Miss};
 use crate::core::Core;
-use crate::deadline::Deadline;
 use crate::op::{Ask, Op, Value};
 use crate::plain::Kind;
 use crate::run::Run;
@@ -60,7 +59,7 @@ impl Client {
     ///
     /// [`Error::Unreachable`], about the first server, if no server can be reached.
     pub fn connect(&mut self) -> Result<&str, Error> {
-        let deadline = Deadline::after(self.core.config.timeout);
+        let deadline = self.core.deadline(self.core.config.timeout);
         self.core.find_home(&deadline)?;
         Ok(self.core.router.address(self.core.home))
     }
@@ -211,7 +210,7 @@ impl Client {
 
     /// Carries out one operation.
     fn one(&mut self, key: &[u8], ask: Ask<'_>) -> Result<Value, Miss> {
-        let deadline = Deadline::after(self.core.config.timeout);
+        let deadline = self.core.deadline(self.core.config.timeout);
         let number = self.core.take_number();
         let mut run = Run::new(&mut self.core);
         run.submit(Op::new(key.into(), ask, deadline, number));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use protocol::Limits;
 
+use crate::Interrupt;
+
 /// How long an operation may take by default, retries included: several times the second or so in which a cluster
 /// replaces a crashed server.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ pub struct Config {
     pub limits: Limits,
     /// The longest line taken from a server, in bytes.
     pub reply_len_max: usize,
+    /// What ends operations before their time, if anything does.
+    pub interrupt: Option<Interrupt>,
 }
 
 impl Default for Config {
@@ -43,6 +47,7 @@ impl Default for Config {
             spreads_reads: true,
             limits,
             reply_len_max: limits.line_len_max(),
+            interrupt: None,
         }
     }
 }

@@ -171,13 +171,13 @@ impl Connection {
 
     /// Waits until the socket takes more, reading what arrives.
     fn wait_for_room(&mut self, deadline: &Deadline) -> Result<(), Fault> {
-        let remaining = deadline.remaining().ok_or(Fault::Late)?;
+        let piece = deadline.piece().ok_or(Fault::Late)?;
         let timeout =
-            Timespec::try_from(remaining).map_err(|error| Fault::Io(io::Error::other(error)))?;
+            Timespec::try_from(piece).map_err(|error| Fault::Io(io::Error::other(error)))?;
         let both = PollFlags::IN | PollFlags::OUT;
         let mut ready = [PollFd::new(&self.stream, both)];
         match poll(&mut ready, Some(&timeout)) {
-            Ok(0) => return Err(Fault::Late),
+            // The deadline is looked at when the next wait begins.
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Fault::Io(errno.into())),
         }
@@ -281,7 +281,7 @@ impl Connection {
 
     /// Gives the socket a time-out that ends with the deadline.
     fn arm(&mut self, deadline: &Deadline) -> Result<(), Fault> {
-        let remaining = deadline.remaining().ok_or(Fault::Late)?;
+        let remaining = deadline.piece().ok_or(Fault::Late)?;
         let is_close = self
             .socket_timeout
             .is_some_and(|set| set >= remaining && set.saturating_sub(remaining) <= TIMEOUT_SLACK);

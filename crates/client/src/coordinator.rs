@@ -4,7 +4,6 @@
 //! asked a second time by itself, except on a connection that the ECS closed while it was idle.
 
 use crate::core::Core;
-use crate::deadline::Deadline;
 use crate::{Config, Error};
 
 /// A client of an ECS.
@@ -33,7 +32,7 @@ impl Coordinator {
     /// [`Error::Unreachable`] if no connection could be made, [`Error::Broken`] or [`Error::Late`] if no answer came: then what
     /// was asked for may have been done.
     pub fn ask(&mut self, line: &str) -> Result<String, Error> {
-        let deadline = Deadline::after(self.core.config.timeout);
+        let deadline = self.core.deadline(self.core.config.timeout);
         self.core.connect(0, &deadline)?;
         let link = self.core.link(0);
         let Some(mut connection) = link.connection.take() else {

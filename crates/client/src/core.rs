@@ -11,7 +11,7 @@ use crate::deadline::Deadline;
 use crate::link::{Asked, Link};
 use crate::router::Router;
 use crate::run::Learning;
-use crate::{Config, Error};
+use crate::{Config, Error, Interrupt};
 
 /// Most writes with ids after which a client that closes says `forget`. To forget costs the servers a record in each slot that was
 /// written, so for many it is not worth it: what they remember of one client is small, and goes with age. What must not
@@ -55,6 +55,16 @@ impl Core {
             id_count: 0,
             has_strays: false,
         }
+    }
+
+    /// Returns the deadline of an operation that begins now and may take `timeout`.
+    pub(crate) fn deadline(&self, timeout: Duration) -> Deadline {
+        Deadline::after(timeout, self.config.interrupt.as_ref())
+    }
+
+    /// Returns whether nobody wants to wait any longer.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.config.interrupt.as_ref().is_some_and(Interrupt::is_raised)
     }
 
     /// Returns the number of the next request.
@@ -128,6 +138,7 @@ impl Core {
                 self.link(server).connection = Some(connection);
                 Ok(())
             }
+            Err(_) if self.is_interrupted() => Err(Error::Interrupted { server: address }),
             Err(source) => Err(Error::Unreachable { server: address, source }),
         }
     }
@@ -153,6 +164,7 @@ impl Core {
         match fault {
             Fault::Closed => Error::Broken { server, source: None },
             Fault::Io(source) => Error::Broken { server, source: Some(source) },
+            Fault::Late if self.is_interrupted() => Error::Interrupted { server },
             Fault::Late => Error::Late { server, limit },
             Fault::ReplyTooLong => {
                 Error::ReplyTooLong { server, len_max: self.config.reply_len_max }

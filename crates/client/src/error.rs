@@ -10,6 +10,7 @@
 //! | [`Limit`](Error::Limit), [`Empty`](Error::Empty) | the request is no legal one, and was not sent | change the request |
 //! | [`Doubt`](Error::Doubt) | the server itself does not know the outcome | read, then decide |
 //! | [`Broken`](Error::Broken), [`Late`](Error::Late) | the connection, or the time, ended before the answer came | a read: again; a write: read, then decide |
+//! | [`Interrupted`](Error::Interrupted) | whoever asked did not want to wait any longer | the same |
 //! | [`Nonsense`](Error::Nonsense) | the answer is none that the request can have | look at what is listening there |
 //!
 //! Whether a *write* met with an error was definitely not done is said by [`Outcome`](crate::Outcome), not here: a
@@ -93,6 +94,11 @@ pub enum Error {
         /// How long the operation was given.
         limit: Duration,
     },
+    /// Whoever asked did not want to wait any longer: see [`Interrupt`](crate::Interrupt).
+    Interrupted {
+        /// The server's address.
+        server: String,
+    },
     /// The answer is not one that the request can have.
     Nonsense {
         /// The server's address.
@@ -137,6 +143,7 @@ impl Error {
             | Self::Empty { .. }
             | Self::Doubt { .. }
             | Self::Late { .. }
+            | Self::Interrupted { .. }
             | Self::Nonsense { .. }
             | Self::ReplyTooLong { .. } => false,
         }
@@ -151,6 +158,7 @@ impl Error {
             Self::Complaint { .. }
             | Self::Broken { .. }
             | Self::Late { .. }
+            | Self::Interrupted { .. }
             | Self::Nonsense { .. }
             | Self::ReplyTooLong { .. } => true,
             Self::Unreachable { .. }
@@ -190,6 +198,7 @@ impl Error {
                 Self::Broken { server: server.clone(), source: source.as_ref().map(copy) }
             }
             Self::Late { server, limit } => Self::Late { server: server.clone(), limit: *limit },
+            Self::Interrupted { server } => Self::Interrupted { server: server.clone() },
             // What made no sense was the answer to another request: to this one the connection ended.
             Self::Nonsense { server, .. } | Self::ReplyTooLong { server, .. } => {
                 Self::Broken { server: server.clone(), source: None }
@@ -239,6 +248,7 @@ impl fmt::Display for Error {
             Self::Late { server, limit } => {
                 write!(f, "{server} did not answer within {:.1} s", limit.as_secs_f64())
             }
+            Self::Interrupted { server } => write!(f, "gave up waiting for {server}"),
             Self::Nonsense { server, found } => {
                 write!(f, "{server} answered what makes no sense here: \"{found}\"")
             }
@@ -262,6 +272,7 @@ impl std::error::Error for Error {
             | Self::Empty { .. }
             | Self::Doubt { .. }
             | Self::Late { .. }
+            | Self::Interrupted { .. }
             | Self::Nonsense { .. }
             | Self::ReplyTooLong { .. } => None,
         }

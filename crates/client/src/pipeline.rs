@@ -15,7 +15,6 @@
 
 use crate::answer::Attempt;
 use crate::core::Core;
-use crate::deadline::Deadline;
 use crate::op::{Ask, Op, Value};
 use crate::run::Run;
 use crate::{Error, Outcome, PutOptions, Stored};
@@ -133,7 +132,8 @@ impl<'c> Pipeline<'c> {
     fn submit(&mut self, verb: Verb, key: &[u8], ask: Ask<'static>) -> Result<(), Error> {
         assert!(self.run.count() < WINDOW_COUNT, "submitted beyond the window");
         self.run.core().check_key(key)?;
-        let deadline = Deadline::after(self.run.core().config.timeout);
+        let core = self.run.core();
+        let deadline = core.deadline(core.config.timeout);
         let number = self.run.core().take_number();
         let op = Op::new(key.to_vec().into(), ask, deadline, number);
         let (count, len) = self.gathered;

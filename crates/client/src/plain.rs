@@ -40,7 +40,7 @@ impl Core {
     where
         F: FnMut(&str, &mut Reply<'_>) -> Option<Attempt<T>>,
     {
-        let deadline = Deadline::after(timeout);
+        let deadline = self.deadline(timeout);
         let mut backoff = Backoff::new();
         loop {
             let attempt = match self.find_home(&deadline) {

@@ -280,6 +280,9 @@ impl<'c, 'a> Run<'c, 'a> {
     fn failure(&mut self, number: u64) -> Error {
         let learn_error = self.learn_error.as_ref().map(Error::again);
         let server = self.core.router.address(self.core.home).to_owned();
+        if self.core.is_interrupted() {
+            return Error::Interrupted { server };
+        }
         let limit = self.core.config.timeout;
         let last = self.op(number).and_then(|op| op.last_error.take());
         last.or(learn_error).unwrap_or(Error::Late { server, limit })
@@ -319,6 +322,7 @@ fn met(error: &Error, had_id: bool) -> Option<Met> {
         // Who takes the server's place can tell what became of a request with an id.
         Error::Doubt { .. } if had_id => Some(Met::Stopped),
         Error::Doubt { .. }
+        | Error::Interrupted { .. }
         | Error::Rejected { .. }
         | Error::Conflict { .. }
         | Error::Complaint { .. }

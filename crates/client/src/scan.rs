@@ -12,7 +12,6 @@ use protocol::Request;
 use crate::answer;
 use crate::backoff::Backoff;
 use crate::core::Core;
-use crate::deadline::Deadline;
 use crate::plain::Kind;
 use crate::{Client, Error, Page};
 
@@ -79,7 +78,7 @@ impl Core {
     /// Reads a page of one server.
     fn scan_one(&mut self, server: usize, cursor: Option<&str>, count: u32) -> Result<Page, Error> {
         let request = Request::Scan { cursor: cursor.map(str::as_bytes), count };
-        let deadline = Deadline::after(self.config.timeout);
+        let deadline = self.deadline(self.config.timeout);
         let mut backoff = Backoff::new();
         self.tidy();
         self.stop_learning();

@@ -13,7 +13,7 @@ mod support;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use client::{Backup, Client, Config, Error, Outcome, Page, ServerState, Stored};
+use client::{Backup, Client, Config, Error, Interrupt, Outcome, Page, ServerState, Stored};
 
 use support::{PATIENCE, Peer, RING, SHORT, Script, client_of, client_with, nobody, server};
 
@@ -306,4 +306,55 @@ fn keys_and_values_are_checked_before_they_are_sent() {
     let long = vec![0; (16 << 20) + 1];
     assert!(matches!(client.put(b"k", &long), Outcome::Refused(Error::Limit { .. })));
     assert!(matches!(client.backup(b"", PATIENCE), Outcome::Refused(Error::Empty { .. })));
+}
+
+/// Returns a client that `interrupt` interrupts, of a server that says when it has a request and never answers.
+fn interruptible(interrupt: &Interrupt) -> (Client, std::sync::mpsc::Receiver<()>) {
+    let (sender, receiver) = channel();
+    let silent: Script = Box::new(move |mut peer: Peer| {
+        peer.line();
+        sender.send(()).unwrap();
+        // Ends with the connection.
+        drop(std::io::Read::read(&mut peer.reader, &mut [0; 1]));
+    });
+    let interrupt = Some(interrupt.clone());
+    let config = Config { timeout: PATIENCE * 10, interrupt, ..Config::default() };
+    (Client::new(vec![server(vec![silent])], config), receiver)
+}
+
+#[test]
+fn an_interrupt_ends_what_waits_with_the_outcome_that_is_true_of_it() {
+    let interrupt = Interrupt::default();
+    let started_at = Instant::now();
+    let raise_when = |asked: std::sync::mpsc::Receiver<()>| {
+        let interrupt = interrupt.clone();
+        std::thread::spawn(move || {
+            asked.recv().unwrap();
+            interrupt.raise();
+        })
+    };
+    let (mut client, asked) = interruptible(&interrupt);
+    let raiser = raise_when(asked);
+    let outcome = client.put(b"k", b"v");
+    assert!(matches!(outcome, Outcome::Unknown(Error::Interrupted { .. })), "{outcome:?}");
+    raiser.join().unwrap();
+
+    let outcome = client.put(b"k", b"v");
+    assert!(
+        matches!(outcome, Outcome::Refused(Error::Interrupted { .. })),
+        "{outcome:?}: not sent"
+    );
+    interrupt.clear();
+
+    let asks: [fn(&mut Client) -> Error; 2] =
+        [|client| client.info().unwrap_err(), |client| client.get(b"k").unwrap_err()];
+    for ask in asks {
+        let (mut client, asked) = interruptible(&interrupt);
+        let raiser = raise_when(asked);
+        let error = ask(&mut client);
+        assert!(matches!(error, Error::Interrupted { .. }), "{error:?}");
+        raiser.join().unwrap();
+        interrupt.clear();
+    }
+    assert!(started_at.elapsed() < PATIENCE);
 }

@@ -117,6 +117,7 @@ pub(crate) fn answer(args: &ClusterArgs, session: &mut Session) -> Answer {
         Verb::Status { json: false } | Verb::Watch => {
             match coordinator.ask("ping") {
                 // Nobody else knows of moves and shares, but who lives can be seen without it.
+                Err(error @ Error::Interrupted { .. }) => Answer::refused(&error),
                 Err(error) if args.ecs.is_none() => without_ecs(&error, session),
                 _ => show(&mut coordinator, "status", status::lines),
             }
@@ -208,7 +209,13 @@ fn address_of(client: &mut Client) -> Result<String, String> {
 /// Asks the ECS, and returns what follows `<verb>_success`; or why there is nothing.
 fn ask(coordinator: &mut Coordinator, line: &str) -> Result<String, Answer> {
     let verb = line.split(' ').next().unwrap_or_default();
-    let reply = coordinator.ask(line).map_err(|error| unreachable_ecs(&error))?;
+    let reply = coordinator.ask(line).map_err(|error| match error {
+        Error::Interrupted { .. } if matches!(verb, "join" | "leave" | "rebalance") => {
+            Answer::unknown(&error, "`cluster status` shows whether it did")
+        }
+        Error::Interrupted { .. } => Answer::refused(&error),
+        other => unreachable_ecs(&other),
+    })?;
     let rest = reply.strip_prefix(verb).unwrap_or_default();
     if let Some(found) = rest.strip_prefix("_success") {
         return Ok(found.trim_start().to_owned());

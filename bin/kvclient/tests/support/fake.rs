@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketType};
 
 use protocol::{Dialect, Limits, Reply, Request};
+
+use super::PATIENCE;
 
 /// The whole ring.
 const RING: &str = "00000000000000000000000000000000,ffffffffffffffffffffffffffffffff";
@@ -18,6 +23,9 @@ pub(crate) const FULL: &[u8] = b"full";
 
 /// A key whose put and delete have an unknown outcome.
 pub(crate) const DOUBTFUL: &[u8] = b"doubtful";
+
+/// A key of which nothing is ever answered.
+pub(crate) const SILENT: &[u8] = b"silent";
 
 /// A key whose put makes the server close the connection without an answer.
 pub(crate) const BREAKS: &[u8] = b"breaks";
@@ -32,6 +40,8 @@ pub(crate) struct FakeServer {
     pub(crate) address: String,
     records: Records,
     ecs: Ecs,
+    /// Requests that were not answered, because they were about [`SILENT`].
+    asked: Arc<AtomicUsize>,
 }
 
 impl FakeServer {
@@ -41,14 +51,16 @@ impl FakeServer {
         let address = listener.local_addr().unwrap().to_string();
         let (records, ecs) = (Records::default(), Ecs::default());
         let (served, own, known) = (Arc::clone(&records), address.clone(), Arc::clone(&ecs));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (records, own) = (Arc::clone(&served), own.clone());
-                let ecs = Arc::clone(&known);
-                std::thread::spawn(move || serve(&stream.unwrap(), &records, &own, &ecs));
+                let (ecs, asked) = (Arc::clone(&known), Arc::clone(&counted));
+                std::thread::spawn(move || serve(&stream.unwrap(), &records, &own, &ecs, &asked));
             }
         });
-        Self { address, records, ecs }
+        Self { address, records, ecs, asked }
     }
 
     /// Lets the server know of a coordinator.
@@ -64,6 +76,15 @@ impl FakeServer {
     /// Stores a record without being asked to.
     pub(crate) fn insert(&self, key: &[u8], value: &[u8]) {
         self.records.lock().unwrap().insert(key.into(), value.into());
+    }
+
+    /// Waits until a number of requests were not answered.
+    pub(crate) fn wait_until_asked(&self, count: usize) {
+        let started_at = Instant::now();
+        while self.asked.load(SeqCst) < count {
+            assert!(started_at.elapsed() < PATIENCE, "nothing was asked");
+            std::thread::yield_now();
+        }
     }
 
     /// Returns how many records there are.
@@ -87,7 +108,7 @@ pub(crate) fn nobody() -> Nobody {
 }
 
 /// Answers the lines of one connection; as many together as arrived together.
-fn serve(stream: &TcpStream, records: &Records, own: &str, ecs: &Ecs) {
+fn serve(stream: &TcpStream, records: &Records, own: &str, ecs: &Ecs, asked: &AtomicUsize) {
     let mut reader = BufReader::new(stream);
     let mut writer = stream;
     let (mut line, mut replies) = (Vec::new(), Vec::new());
@@ -96,6 +117,10 @@ fn serve(stream: &TcpStream, records: &Records, own: &str, ecs: &Ecs) {
         let request = Request::parse(text, Dialect::Native, &Limits::default());
         let is_broken = match request {
             Ok(Request::Put { key, .. }) if *key == *BREAKS => true,
+            Ok(Request::Put { key, .. } | Request::Get { key }) if *key == *SILENT => {
+                asked.fetch_add(1, SeqCst);
+                false
+            }
             Ok(Request::Ecs) => {
                 let reply = match ecs.lock().unwrap().clone() {
                     Some(address) => Reply::EcsSuccess { address: address.into() },

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
@@ -27,6 +27,19 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts the client in a terminal, with its state in `home` and the variables of `env`.
     pub(crate) fn start(args: &[&str], home: &Path, env: &[(&str, &str)]) -> Self {
+        Self::run(kvclient().args(args), home, env)
+    }
+
+    /// Starts what `script` says in a terminal that it controls: Ctrl-C is a signal, unless it is read as a key. `$0` is the
+    /// client.
+    pub(crate) fn start_script(script: &str, home: &Path) -> Self {
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "sh", "-c", script, env!("CARGO_BIN_EXE_kvclient")]);
+        command.env_remove("XDG_STATE_HOME");
+        Self::run(&mut command, home, &[("NO_COLOR", "1")])
+    }
+
+    fn run(command: &mut Command, home: &Path, env: &[(&str, &str)]) -> Self {
         let keyboard =
             openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&keyboard).unwrap();
@@ -39,8 +52,7 @@ impl Terminal {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
             Stdio::from(rustix::fs::open(path, flags, Mode::empty()).unwrap())
         };
-        let child = kvclient()
-            .args(args)
+        let child = command
             .env("HOME", home)
             .env("TERM", "xterm")
             .envs(env.iter().copied())

@@ -100,8 +100,12 @@ impl Run<'_, '_> {
         }
     }
 
-    /// Returns that a server did not answer in time.
+    /// Returns that a server did not answer in time, or before nobody wanted to wait any longer.
     pub(super) fn late(&self, server: usize, limit: Duration) -> Error {
-        Error::Late { server: self.core.router.address(server).to_owned(), limit }
+        let server = self.core.router.address(server).to_owned();
+        match self.core.is_interrupted() {
+            true => Error::Interrupted { server },
+            false => Error::Late { server, limit },
+        }
     }
 }

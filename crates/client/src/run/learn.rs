@@ -46,7 +46,7 @@ impl Run<'_, '_> {
         let timeout = if is_only { self.core.config.attempt_timeout } else { LEARN_TIMEOUT };
         // Of the operations the first runs out of time first.
         let left = self.ops.front().and_then(|op| op.deadline.remaining());
-        let deadline = Deadline::after(left.map_or(timeout, |left| timeout.min(left)));
+        let deadline = self.core.deadline(left.map_or(timeout, |left| timeout.min(left)));
         let began_at = Instant::now();
         match self.core.connect(teacher, &deadline) {
             Ok(()) => {
