@@ -2,13 +2,11 @@
 
 use crate::harness::copies::assert_equal;
 use crate::harness::disk::Mount;
-use crate::harness::tool::Group;
 use crate::harness::{
-    Cluster, Crowd, Launch, Server, Setup, eventually, figure, has_command, is_root, skip,
+    Cluster, Crowd, Launch, Setup, eventually, figure, has_command, is_root, skip,
 };
 use client::{Client, Outcome};
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
-use std::process::Command;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -107,16 +105,6 @@ fn a_copy_whose_disk_fails_in_the_background_says_so_and_is_made_anew_r3() {
     assert_equal(&mut cluster);
 }
 
-/// Has the accept loop of a server hang in its next look for a connection, until the value is dropped.
-fn hang_accept_loop(server: &Server) -> Group {
-    let pid = server.pid().as_raw_pid().to_string();
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=accept4"]);
-    // In microseconds: longer than any test.
-    strace.args(["--inject=accept4:delay_enter=600000000", "-p", &pid]);
-    Group::spawn(&mut strace)
-}
-
 #[test]
 fn a_server_that_takes_no_connections_loses_its_slots_until_it_does_r16() {
     if !has_command("strace") {
@@ -133,7 +121,7 @@ fn a_server_that_takes_no_connections_loses_its_slots_until_it_does_r16() {
     };
     assert!(leads(&cluster) > 0, "it has its share");
     crowd.run(&mut cluster, |cluster, progress| {
-        let strace = hang_accept_loop(&cluster.servers[0]);
+        let strace = cluster.servers[0].hang("accept4");
         eventually("others lead its slots", || leads(cluster) == 0);
         progress.wait_for(100);
         drop(strace);

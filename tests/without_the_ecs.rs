@@ -1,8 +1,13 @@
 //! The ECS is not on the path of data (P4).
 
+use crate::harness::binaries::binary;
 use crate::harness::copies::assert_equal;
-use crate::harness::{Cluster, Crowd, Setup, eventually};
+use crate::harness::{
+    Cluster, Crowd, Launch, Server, Setup, eventually, figure, has_command, run, skip,
+};
+use cluster::coordinator::WholeMap;
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -83,4 +88,37 @@ fn an_ecs_that_comes_back_with_an_empty_folder_ends_nobody_p4() {
     });
     crowd.assert_all_done();
     crowd.judge(&cluster);
+}
+
+#[test]
+fn an_ecs_made_anew_knows_what_servers_heard_and_could_not_write_yet() {
+    if !has_command("strace") {
+        return skip("making syncs hang needs strace");
+    }
+    let mut cluster = Cluster::of(3);
+    let hung: Vec<_> = cluster.servers.iter().map(|server| server.hang("fdatasync")).collect();
+    let heard = |server: &Server| {
+        let reply = server.ask("map");
+        let json = reply.strip_prefix("map_success ").unwrap_or_else(|| panic!("{reply}"));
+        serde_json::from_str::<WholeMap>(json).expect("a map").delta.to
+    };
+    cluster.order("leave", cluster.servers[2].address());
+    let decided = cluster.status().version;
+    eventually("all heard of it", || cluster.servers.iter().all(|s| heard(s) >= decided));
+    let said = cluster.servers[0].ask("info");
+    assert!(figure(&said, "map_version") < decided.0, "it is not in force: {said}");
+
+    let (address, home) = (cluster.ecs.address(), tempfile::tempdir().expect("a folder"));
+    let (dir, from) = (home.path().join("made"), cluster.addresses().join(","));
+    cluster.ecs.kill();
+    let mut command = Command::new(binary("ecs"));
+    command.args(["rebuild", "--from", &from, "--dir"]).arg(&dir);
+    run(&mut command).succeeded();
+    drop(hung);
+    cluster.ecs = Launch::new(&[]).of("ecs").at(address).on(&dir).start();
+    assert!(cluster.status().version >= decided);
+    eventually("the order is carried out", || {
+        let status = cluster.status();
+        status.servers.iter().filter(|server| server.owned > 0).count() == 2
+    });
 }

@@ -204,13 +204,29 @@ impl Server {
         eventually_some("the server ends", || group.ended())
     }
 
+    /// Has every thread of it hang that makes the system call `call` from now on, until the value is dropped. Needs `strace`.
+    pub(crate) fn hang(&self, call: &str) -> Group {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+        // In microseconds: longer than any test.
+        strace.arg(format!("--inject={call}:delay_enter=600000000"));
+        strace.args(["-p", &self.pid().as_raw_pid().to_string()]);
+        let group = Group::spawn(&mut strace);
+        self.wait_for_threads("every thread is watched", is_traced);
+        group
+    }
+
     /// Stops it where it stands: returns when none of its threads runs. `CONT` resumes it.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
+        self.wait_for_threads("every thread is stopped", is_stopped);
+    }
+
+    fn wait_for_threads(&self, what: &str, is_so: impl Fn(&Path) -> bool) {
         let threads = PathBuf::from(format!("/proc/{}/task", self.pid().as_raw_pid()));
-        eventually("every thread is stopped", || {
+        eventually(what, || {
             let mut threads = fs::read_dir(&threads).expect("the server runs");
-            threads.all(|thread| is_stopped(&thread.expect("a folder can be read").path()))
+            threads.all(|thread| is_so(&thread.expect("a folder can be read").path()))
         });
     }
 
@@ -258,6 +274,12 @@ impl Drop for Server {
 fn is_stopped(path: &Path) -> bool {
     let stat = fs::read_to_string(path.join("stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_none_or(|fields| fields.is_empty() || fields.starts_with('T'))
+}
+
+/// Whether somebody traces the thread at `path` below `/proc`, or it is gone.
+fn is_traced(path: &Path) -> bool {
+    let status = fs::read_to_string(path.join("status")).unwrap_or_default();
+    !status.contains("TracerPid:\t0\n")
 }
 
 /// Returns the address that a server's output announces, once the line is whole.

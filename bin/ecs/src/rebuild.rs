@@ -1,17 +1,23 @@
-//! A new folder for an ECS whose folder is lost, made of the newest map that the servers kept.
+//! A new folder for an ECS whose folder is lost, made of the newest map that the servers heard of.
 //!
-//! Each server is asked by the verb `map` ([`WholeMap`]). A map is made of decisions that were durable before anybody heard
+//! Each server is asked by the verb `map` ([`WholeMap`]), and tells the newest map that it *heard of*, whether its disk has
+//! taken it or not. A map is made of decisions that were durable before anybody heard
 //! of them, one after the other, so the newest has all that any other has. A decision that no server has heard of bound
 //! nobody, and may be lost. But one that only a server knows which was not asked would be decided again,
 //! differently: hence all servers of the newest map must have answered, except those of which the operator says that they
 //! are gone for good (`--accept-loss`).
 //!
-//! Servers then find an ECS of the same cluster, and a map that they have already. Left out: whether the old ECS has
-//! ended, which nobody here can know.
+//! What the old ECS said last may stand unread in a server's socket. A server reads to the end of a connection before it
+//! gives it up; so one that says that it still has a connection with its ECS is asked again until it has none, or until
+//! [`END_WAIT_MAX`]: then the old ECS lives, and nothing is made. If all servers are asked thus, nobody can hear of a newer
+//! map afterwards, for whoever could bring it would have told it.
+//!
+//! Servers then find an ECS of the same cluster, and a map that they have already. Left out: an old ECS that is cut off from all
+//! servers and not dead, of which nobody here can know.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::coordinator::{WholeMap, snapshot_of};
 use cluster::lines::{DELTA_LEN_MAX, REPLICA_COUNT_MAX};
@@ -23,6 +29,13 @@ use crate::folder::Folder;
 
 /// How long a server may take to accept a connection, and for each piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a server may take to notice that its ECS is gone: the network is given up after 10 s in which nothing comes
+/// through, and something is sent every second.
+const END_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Between two questions to a server that has not noticed yet.
+const END_LOOK: Duration = Duration::from_millis(200);
 
 /// Bytes of an answer: a map, with its verb and the cluster's number.
 const ANSWER_LEN_MAX: u64 = DELTA_LEN_MAX as u64 + 1024;
@@ -38,7 +51,14 @@ pub(crate) fn rebuild(args: &Rebuild, out: &mut dyn Write) -> Result<(), Error> 
     }
     let mut maps = Vec::new();
     for address in &args.from {
-        match ask(address) {
+        match ask_in_the_end(address) {
+            Ok(map) if map.has_ecs => {
+                return Err(Error::Rebuild {
+                    why: format!(
+                        "{address} is still connected to an ECS; end that one for good first"
+                    ),
+                });
+            }
             Ok(map) => {
                 say(out, &format!("{address}: map {}", map.delta.to));
                 maps.push((address.as_str(), map));
@@ -74,7 +94,19 @@ fn say(out: &mut dyn Write, line: &str) {
     writeln!(out, "{line}").unwrap_or_default();
 }
 
-/// Returns the map that the server at `address` kept.
+/// Returns the newest map that the server at `address` heard of, once it can hear of no other; or, if its ECS does not end, while
+/// it can.
+fn ask_in_the_end(address: &str) -> Result<WholeMap, String> {
+    let until = Instant::now() + END_WAIT_MAX;
+    loop {
+        match ask(address) {
+            Ok(map) if map.has_ecs && Instant::now() < until => std::thread::sleep(END_LOOK),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Returns the newest map that the server at `address` heard of.
 fn ask(address: &str) -> Result<WholeMap, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut addresses = address.to_socket_addrs().map_err(text)?;

@@ -20,14 +20,19 @@ fn listen() -> (TcpListener, String) {
 
 /// Answers `map` from now on with this text.
 fn answer(listener: TcpListener, text: String) {
+    answer_each(listener, move |_| text.clone());
+}
+
+/// Answers `map` from now on, each time with the text for how often that was done before.
+fn answer_each(listener: TcpListener, text: impl Fn(usize) -> String + Send + 'static) {
     thread::spawn(move || {
-        for stream in listener.incoming() {
+        for (count, stream) in listener.incoming().enumerate() {
             let mut reader = BufReader::new(stream.unwrap());
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
             assert_eq!(line, "map\n");
             // Who asks may have gone.
-            writeln!(reader.get_mut(), "{text}\r").unwrap_or_default();
+            writeln!(reader.get_mut(), "{}\r", text(count)).unwrap_or_default();
         }
     });
 }
@@ -176,4 +181,33 @@ fn maps_of_two_clusters_and_answers_that_are_none_are_refused() {
     assert!(ask(&[told(&partial)]).contains("not whole"));
     let none = WholeMap { replica_count: 0, ..lost.newest };
     assert!(ask(&[told(&none)]).contains("not whole"));
+}
+
+#[test]
+fn a_server_that_still_hears_an_ecs_is_waited_for_and_nothing_is_made_if_that_does_not_end() {
+    let mut lost = lose();
+    let hearing = WholeMap { has_ecs: true, ..lost.older() };
+    let parent = tempfile::tempdir().unwrap();
+    let from = lost.addresses.clone();
+    let from: Vec<_> = from.iter().map(String::as_str).collect();
+    let mut listeners = std::mem::take(&mut lost.listeners).into_iter();
+    // The first reads on before it notices, and has a newer map by then.
+    let (first, later) = (listeners.next().unwrap(), told(&lost.newest));
+    let early = told(&hearing);
+    answer_each(first, move |count| if count < 3 { early.clone() } else { later.clone() });
+    for listener in listeners {
+        answer(listener, told(&lost.older()));
+    }
+    let dir = parent.path().join("made");
+    let (code, said) = rebuild(&from, &dir, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(whole_map(&start(&dir)), lost.newest);
+
+    let (listener, address) = listen();
+    answer(listener, told(&hearing));
+    let dir = parent.path().join("refused");
+    let (code, said) = rebuild(&[&address], &dir, &["--accept-loss"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("still connected to an ECS"), "{said}");
+    assert!(!dir.join("snapshot").exists());
 }

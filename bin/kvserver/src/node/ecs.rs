@@ -79,6 +79,11 @@ impl Node {
         }
     }
 
+    /// Returns whether there is a connection with a coordinator, or what may be one, that has not said its welcome.
+    pub(super) fn has_unwelcomed_ecs(&self) -> bool {
+        self.unwelcomed().is_some()
+    }
+
     fn unwelcomed(&self) -> MutexGuard<'_, Option<(Instant, net::Sender)>> {
         self.unwelcomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,11 +146,12 @@ impl EcsSession {
         match read_welcome(line) {
             Ok(welcome) if welcome == self.node.welcome => {
                 self.is_welcome = true;
-                *self.node.unwelcomed() = None;
                 self.node.run(|core| {
                     core.ecs = Some(self.sender.clone());
                     core.step(Event::EcsConnected);
                 });
+                // Afterwards, so that at no moment there seems to be no connection.
+                *self.node.unwelcomed() = None;
                 Next::Continue
             }
             Ok(_) => {

@@ -430,6 +430,53 @@ mod tests {
         }
     }
 
+    /// Copies the files of `from` to an empty folder, and returns that.
+    fn copied(from: &Path) -> tempfile::TempDir {
+        let to = tempfile::tempdir().unwrap();
+        fs::create_dir(to.path().join("cluster")).unwrap();
+        for file in fs::read_dir(from.join("cluster")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.path().join("cluster").join(file.file_name())).unwrap();
+        }
+        to
+    }
+
+    #[test]
+    fn a_kill_at_any_step_of_keeping_leaves_the_old_map_or_the_new_one_r9() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut kept = kept_with(dir.path(), 3);
+        let old = copied(dir.path());
+        kept.keep(&[delta(4)]).unwrap();
+        let appended = copied(dir.path());
+        kept.write_map().unwrap();
+        let emptied = copied(dir.path());
+        let read = |folder: &Path, name: &str| fs::read(folder.join("cluster").join(name)).unwrap();
+        let (log, map) = (read(appended.path(), "log"), read(emptied.path(), "map"));
+        assert!(
+            read(emptied.path(), "log").is_empty() && log.len() > read(old.path(), "log").len()
+        );
+
+        // Before each step of `keep`, and of the whole map that follows a long log: what is there, and what it comes to.
+        let mut states = vec![("nothing written", old, 3), ("the line written", appended, 4)];
+        for len in [0, 1, map.len() / 2, map.len() - 1, map.len()] {
+            let state = copied(states[1].1.path());
+            fs::write(state.path().join("cluster/map.new"), &map[..len]).unwrap();
+            states.push(("a new map beside, part of it or all", state, 4));
+        }
+        let renamed = copied(emptied.path());
+        fs::write(renamed.path().join("cluster/log"), &log).unwrap();
+        states.push(("the new map in place, the log as it was", renamed, 4));
+        states.push(("the log emptied", emptied, 4));
+        for (what, folder, version) in states {
+            let mut again = Kept::open(folder.path()).unwrap().unwrap();
+            assert_eq!(again.map().version(), Version(version), "{what}");
+            again.keep(&[delta(version + 1)]).unwrap();
+            let last = Kept::open(folder.path()).unwrap().unwrap();
+            assert_eq!(last.map(), again.map(), "{what}: it goes on");
+            assert_eq!(last.map().version(), Version(version + 1), "{what}");
+        }
+    }
+
     #[test]
     fn a_flipped_byte_before_the_last_line_is_damage_with_its_file_and_line() {
         let dir = tempfile::tempdir().unwrap();

@@ -273,9 +273,16 @@ impl Node {
         u32::try_from(self.life & u64::from(u32::MAX)).unwrap_or_default()
     }
 
-    /// Appends the map in force as one line.
+    /// Appends the newest map that this server heard of as one line.
     pub(crate) fn write_map(&self, out: &mut Vec<u8>) {
-        let map = WholeMap::new(self.welcome.cluster, self.lock().machine.map());
+        // In the order in which a connection passes through the two, so that none is overlooked.
+        let is_unwelcomed = self.has_unwelcomed_ecs();
+        let (map, has_ecs) = {
+            let core = self.lock();
+            (core.machine.newest_heard(), core.ecs.is_some())
+        };
+        let map = WholeMap::new(self.welcome.cluster, &map);
+        let map = WholeMap { has_ecs: has_ecs || is_unwelcomed, ..map };
         out.extend_from_slice(b"map_success ");
         // The types are ours, and none of them can fail to be written.
         out.extend_from_slice(&serde_json::to_vec(&map).unwrap_or_default());

@@ -203,6 +203,10 @@ pub struct WholeMap {
     /// The map, as what changed since nothing.
     #[serde(flatten)]
     pub delta: Delta,
+    /// Whether the server that tells it has a connection with the coordinator: it may be told of newer ones, and may already have been
+    /// without having read that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_ecs: bool,
 }
 
 impl WholeMap {
@@ -213,6 +217,7 @@ impl WholeMap {
             cluster: format!("{cluster:032x}"),
             replica_count: map.replica_count(),
             delta: map.since(Version(0)),
+            has_ecs: false,
         }
     }
 }

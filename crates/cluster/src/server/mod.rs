@@ -359,6 +359,20 @@ impl Server {
         &self.map
     }
 
+    /// Returns the newest map that was heard of: the one in force, with what is being made durable and what waits behind it.
+    ///
+    /// The coordinator told of nothing that was not durable with it, so for one whose folder is lost this counts, and not what
+    /// this server's disk has taken by now.
+    #[must_use]
+    pub fn newest_heard(&self) -> Map {
+        let mut map = self.map.clone();
+        for delta in self.persisting.iter().chain(&self.waiting) {
+            // What does not fit changes nothing when its turn comes, either.
+            map.apply(delta).unwrap_or_default();
+        }
+        map
+    }
+
     /// Returns the incarnation it is registered as; zero before that.
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {

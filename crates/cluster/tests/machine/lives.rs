@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cluster::{
-    Action, Ask, Event, Incarnation, Link, Message, ServerId, Session, SlotId, SlotLoad, Standing,
-    StopReason, ToEcs, Version,
+    Action, Ask, Epoch, Event, Incarnation, Link, Message, ServerId, Session, SlotId, SlotLoad,
+    Standing, StopReason, ToEcs, Version,
 };
 
 use crate::host::{B, C, Host, ME, held, info, slot};
@@ -163,4 +163,18 @@ fn the_operations_of_slots_led_here_are_told_for_about_a_minute() {
     let after = told(&mut host, 60);
     assert!((180..=240).contains(&after), "a third is left after a minute: {after}");
     assert!(told(&mut host, 600) < 5);
+}
+
+#[test]
+fn the_newest_map_heard_of_has_what_the_disk_has_not_taken_r9() {
+    let mut host = Host::new(vec![(slot(0), held(1, B, &[ME], None))]);
+    let before = host.machine.map().version();
+    host.keeps = false;
+    host.change(vec![], vec![(slot(1), held(1, B, &[ME], None))]);
+    host.change(vec![], vec![(slot(2), held(1, C, &[ME], None))]);
+    host.change(vec![], vec![(slot(1), held(2, C, &[ME], None))]);
+    assert_eq!(host.machine.map().version(), before, "the first is being kept, the others wait");
+    let heard = host.machine.newest_heard();
+    assert_eq!(heard.version(), Version(before.0 + 3));
+    assert_eq!((heard.slot(slot(1)).epoch, heard.slot(slot(2)).epoch), (Epoch(2), Epoch(1)));
 }
