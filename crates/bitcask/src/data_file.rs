@@ -17,11 +17,12 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::{Reader, put_at};
 use crate::disk::{Disk, DiskFile};
+use crate::ends::Ends;
 use crate::error::{Context, Error, Result};
 use crate::keydir::Entry;
 use crate::record::{Head, Seed};
@@ -136,10 +137,8 @@ pub(crate) struct DataFile {
     data_end: AtomicU64,
     /// Bytes of the records that the keydir points to.
     live_len: AtomicU64,
-    /// Of these, bytes of the records that end in time, and when the last of them ends, in milliseconds since 1970. A
-    /// last one that is gone by now still counts: then what has ended is noticed late.
-    ending_len: AtomicU64,
-    last_end_ms: AtomicU64,
+    /// Of these, the records that end in time.
+    ends: Mutex<Ends>,
     /// Records appended and not yet published: while there are any, a merge must leave the file alone.
     unpublished_count: AtomicU64,
     is_sealed: AtomicBool,
@@ -194,8 +193,7 @@ impl DataFile {
             folder: Arc::clone(folder),
             data_end: AtomicU64::new(FILE_HEADER_LEN),
             live_len: AtomicU64::new(0),
-            ending_len: AtomicU64::new(0),
-            last_end_ms: AtomicU64::new(0),
+            ends: Mutex::default(),
             unpublished_count: AtomicU64::new(0),
             is_sealed: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
@@ -313,8 +311,7 @@ impl DataFile {
     /// Counts a record that was counted as live already and is now one to which the table points.
     pub(crate) fn count_ending(&self, entry: &Entry, expires_at_ms: Option<u64>) {
         if let Some(end_ms) = expires_at_ms.filter(|_| entry.has_expiry) {
-            self.last_end_ms.fetch_max(end_ms, Ordering::Relaxed);
-            self.ending_len.fetch_add(entry.live_len(), Ordering::Relaxed);
+            self.ends().add(end_ms, entry.live_len());
         }
     }
 
@@ -322,14 +319,18 @@ impl DataFile {
     pub(crate) fn uncount_newest(&self, entry: &Entry) {
         self.sub_live(entry.live_len());
         if entry.has_expiry {
-            self.ending_len.fetch_sub(entry.live_len(), Ordering::Relaxed);
+            self.ends().remove(entry.live_len());
         }
     }
 
-    /// Returns the bytes of live records that end in time, if by `now_ms` all of them have.
+    /// Returns the bytes of live records that have certainly ended by `now_ms`.
     pub(crate) fn ended_len(&self, now_ms: u64) -> u64 {
-        let has_ended = has_ended(self.last_end_ms.load(Ordering::Relaxed), now_ms);
-        if has_ended { self.ending_len.load(Ordering::Relaxed) } else { 0 }
+        self.ends().ended_len(now_ms)
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        // Its changes are sums that cannot be left half done.
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the bytes of records that the keydir does not point to.

@@ -29,7 +29,7 @@
 //! | `batch`, `log`, `durability` | appending, rotation, group commit |
 //! | `publish` | how records come into force |
 //! | `recovery` | opening |
-//! | `merge`, `living`, `output`, `pace` | winning back dead bytes |
+//! | `merge`, `living`, `ends`, `output`, `pace` | winning back dead bytes |
 //! | `walk`, `backup`, `verify`, `stats` | reading a slot, copying a store, checking one, counting |
 //! | `slots`, `commit_point`, `pending`, `requests` | what callers do with slots, copies of slots and requests |
 //! | `store`, `inner`, `maintain`, `health` | the whole, its parts and threads, and when it stops taking writes |
@@ -48,6 +48,7 @@ mod config;
 mod data_file;
 mod disk;
 mod durability;
+mod ends;
 mod error;
 mod files;
 mod health;

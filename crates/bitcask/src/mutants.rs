@@ -23,7 +23,7 @@ mod planted {
     use std::cell::Cell;
 
     /// Every defect that can be planted.
-    pub const MUTANTS: [&str; 40] = [
+    pub const MUTANTS: [&str; 41] = [
         "append behind a partial record",
         "checksum without place",
         "commit point before its records",
@@ -63,6 +63,7 @@ mod planted {
         "tombstone told by its value",
         "twenty errors a file",
         "unreadable is not found",
+        "value counted as ended before its end",
         "zeros taken for corruption",
     ];
 

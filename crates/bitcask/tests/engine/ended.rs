@@ -88,3 +88,28 @@ pub(crate) fn a_value_that_has_ended_hides_an_older_one_after_a_merge_too() {
     let (store, _) = close_and_open(store, &world);
     assert_eq!(get(&store, "key"), None);
 }
+
+#[test]
+fn values_that_have_ended_are_won_back_from_beside_one_that_ends_much_later() {
+    let world = SimWorld::new(1);
+    let (store, _) = open(&world);
+    put_until(&store, 1, "future", FUTURE_MS);
+    (2..=7).for_each(|lsn| put_until(&store, lsn, &format!("past{lsn}"), PAST_MS));
+    let (store, _) = close_and_open(store, &world);
+    store.maintain().unwrap();
+    let stats = store.stats();
+    assert!(stats.disk_len < 1_000 + 6 * 90, "{stats:?}");
+    assert_eq!((stats.key_count, stats.tombstone_count), (1, 6));
+    let (store, _) = close_and_open(store, &world);
+    assert!(get(&store, "future").is_some());
+}
+
+#[test]
+pub(crate) fn values_that_end_later_are_no_reason_to_merge() {
+    let world = SimWorld::new(1);
+    let (store, _) = open(&world);
+    (1..=7).for_each(|lsn| put_until(&store, lsn, &format!("future{lsn}"), FUTURE_MS));
+    let (store, _) = close_and_open(store, &world);
+    assert_eq!(store.merge().unwrap(), None, "nothing is dead");
+    (1..=7).for_each(|lsn| assert!(get(&store, &format!("future{lsn}")).is_some()));
+}

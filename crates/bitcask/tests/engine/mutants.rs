@@ -7,7 +7,7 @@ use bitcask::{MUTANTS, Planted};
 use crate::{copies, defects as check, ended, requests};
 
 /// Which test guards against which defect.
-const GUARDS: [(&str, fn()); 40] = [
+const GUARDS: [(&str, fn()); 41] = [
     (
         "append behind a partial record",
         check::what_is_acknowledged_after_a_failed_append_is_not_lost_behind_its_remains,
@@ -107,6 +107,7 @@ const GUARDS: [(&str, fn()); 40] = [
     ("tombstone told by its value", check::a_value_that_looks_like_a_tombstone_is_a_value),
     ("twenty errors a file", check::forty_damaged_records_cost_no_more_than_themselves),
     ("unreadable is not found", check::what_cannot_be_read_is_an_error_and_never_not_found),
+    ("value counted as ended before its end", ended::values_that_end_later_are_no_reason_to_merge),
     ("zeros taken for corruption", check::zeros_behind_the_last_record_are_a_torn_tail),
 ];
 
