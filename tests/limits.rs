@@ -1,6 +1,7 @@
 //! Each limit, at it and one past it.
 
-use crate::harness::{Line, Server, eventually, figure};
+use crate::harness::{Line, Server, Setup, eventually, figure};
+use std::io::Write as _;
 
 fn put(line: &mut Line, key_len: usize, value_len: usize) -> String {
     let (key, value) = ("k".repeat(key_len), "v".repeat(value_len));
@@ -92,4 +93,39 @@ fn one_connection_too_many_is_refused_with_a_reason_and_a_place_is_given_again()
         line.try_send("get k\n").is_ok()
             && line.next() == Some(b"get_error k not found\r\n".to_vec())
     });
+}
+
+#[test]
+fn large_requests_share_little_memory_in_a_cluster_and_servers_do_not_wait_for_it() {
+    let cluster = Setup::of(3).with_servers(&["--buffer-bytes", "64KiB"]).start();
+    let key = &cluster.keys()[0];
+    let value = "v".repeat(1 << 20);
+    let done = [format!("put_success {key}"), format!("put_update {key}")];
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut line = cluster.servers[0].connect();
+                assert!(done.contains(&line.ask(&format!("put {key} {value}"))));
+            });
+        }
+    });
+
+    // Each value is behind a write whose outcome is awaited; they do not all wait in memory for it.
+    let mut line = cluster.servers[0].connect();
+    let count = 50;
+    let mut names = (0..).map(|n| format!("other{n}"));
+    let other = names.find(|name| cluster.primary(name) == 0).expect("it is primary of some");
+    let asked = format!("put {other} w\nget {key}\n").repeat(count);
+    std::thread::scope(|scope| {
+        let mut sender = line.stream().try_clone().expect("a socket can be had twice");
+        scope.spawn(move || sender.write_all(asked.as_bytes()).expect("it is read"));
+        for _ in 0..count {
+            let reply = line.line();
+            assert!(reply.starts_with("put_"), "{reply}");
+            assert_eq!(line.line(), format!("get_success {key} {value}"));
+        }
+    });
+    let info = line.ask("info");
+    assert_eq!(figure(&info, "connections_starved"), 0);
+    assert!(figure(&info, "memory_bytes") < 400 << 20, "{info}");
 }

@@ -129,7 +129,7 @@ pub struct Args {
     pub max_connections: usize,
 
     /// Memory for large requests on their way in, beyond 16 KiB a connection, in bytes: one that does not fit waits. As many
-    /// may wait for the log, and as many replies for slow readers
+    /// bytes of writes may wait for the log, as many of large replies be under way, and as many wait for slow readers
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
     pub buffer_bytes: u64,
 

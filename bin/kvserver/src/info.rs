@@ -79,6 +79,8 @@ fn of_server(common: &Common) -> Vec<InfoPair<'static>> {
         pair("connections_starved", connections.starved.to_string()),
         pair("input_bytes", connections.input_held_len.to_string()),
         pair("input_waiting", connections.input_waiting.to_string()),
+        pair("reply_bytes", connections.reply_len.to_string()),
+        pair("reply_waiting", connections.reply_waiting.to_string()),
         pair("owed_bytes", connections.owed_len.to_string()),
         pair("gets", counts.total(Kind::Get).to_string()),
         pair("puts", counts.total(Kind::Put).to_string()),

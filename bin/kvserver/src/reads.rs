@@ -1,8 +1,8 @@
 //! Reads of one key.
 
-use bitcask::SlotId;
+use bitcask::{Error, Found, SlotId};
 use hashring::Token;
-use net::Replies;
+use net::{LARGE_REPLY_LEN, Replies};
 use protocol::{Dialect, Reply};
 
 use crate::service::Shared;
@@ -34,18 +34,21 @@ impl Reader {
     /// Answers a get of `key`, which lies at `token`.
     pub(crate) fn get(&mut self, shared: &Shared, token: Token, key: &[u8], replies: &mut Replies) {
         let dialect = shared.common.dialect;
-        let reply = match shared.common.store.get(slot_of(token), key, &mut self.record) {
-            Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
-                return answer_large(key, found.value, dialect, replies);
-            }
-            Ok(Some(found)) => Reply::GetSuccess { key: key.into(), value: found.value.into() },
-            Ok(None) => Reply::GetNotFound { key: key.into() },
-            Err(error) => {
-                log::error!("a read failed: {error}");
-                Reply::GetError { key: key.into(), reason: error.to_string().into() }
-            }
+        let answer = |found: Result<Option<Found<'_>>, Error>, replies: &mut Replies| {
+            let reply = match found {
+                Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
+                    return answer_large(key, found.value, dialect, replies);
+                }
+                Ok(Some(found)) => Reply::GetSuccess { key: key.into(), value: found.value.into() },
+                Ok(None) => Reply::GetNotFound { key: key.into() },
+                Err(error) => {
+                    log::error!("a read failed: {error}");
+                    Reply::GetError { key: key.into(), reason: error.to_string().into() }
+                }
+            };
+            reply.encode_into(dialect, replies.buffer());
         };
-        reply.encode_into(dialect, replies.buffer());
+        self.find(shared, token, key, replies, answer);
     }
 
     /// Answers a read of `key`, which lies at `token`: its value with its version.
@@ -56,19 +59,45 @@ impl Reader {
         key: &[u8],
         replies: &mut Replies,
     ) {
-        let reply = match shared.common.store.get(slot_of(token), key, &mut self.record) {
-            Ok(Some(found)) => Reply::ReadSuccess {
-                key: key.into(),
-                version: found.lsn.0,
-                value: found.value.into(),
-            },
-            Ok(None) => Reply::ReadNotFound { key: key.into() },
-            Err(error) => {
-                log::error!("a read failed: {error}");
-                Reply::ReadError { key: key.into(), reason: error.to_string().into() }
-            }
+        let answer = |found: Result<Option<Found<'_>>, Error>, replies: &mut Replies| {
+            let reply = match found {
+                Ok(Some(found)) => Reply::ReadSuccess {
+                    key: key.into(),
+                    version: found.lsn.0,
+                    value: found.value.into(),
+                },
+                Ok(None) => Reply::ReadNotFound { key: key.into() },
+                Err(error) => {
+                    log::error!("a read failed: {error}");
+                    Reply::ReadError { key: key.into(), reason: error.to_string().into() }
+                }
+            };
+            reply.encode_into(shared.common.dialect, replies.buffer());
         };
-        reply.encode_into(shared.common.dialect, replies.buffer());
+        self.find(shared, token, key, replies, answer);
+    }
+
+    /// Gives `answer` what is there. A large value for which there is no room is let go of, and read again when there is.
+    fn find(
+        &mut self,
+        shared: &Shared,
+        token: Token,
+        key: &[u8],
+        replies: &mut Replies,
+        answer: impl FnOnce(Result<Option<Found<'_>>, Error>, &mut Replies),
+    ) {
+        let (store, slot) = (&shared.common.store, slot_of(token));
+        let found = store.get(slot, key, &mut self.record);
+        let len = match &found {
+            Ok(Some(found)) => found.value.len(),
+            Ok(None) | Err(_) => 0,
+        };
+        if len < LARGE_REPLY_LEN || replies.try_claim(len) {
+            return answer(found, replies);
+        }
+        self.record = Vec::new();
+        replies.claim(len);
+        answer(store.get(slot, key, &mut self.record), replies);
     }
 
     /// Returns whether more memory is kept than a quiet connection may.

@@ -534,19 +534,30 @@ fn large_requests_beyond_the_memory_for_them_wait_and_are_all_answered() {
 }
 
 #[test]
-fn readers_of_large_values_that_read_nothing_are_cut_off_when_all_owe_too_much() {
+fn readers_of_large_values_beyond_the_memory_for_them_take_turns() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "--buffer-bytes 24MiB --sync never");
+    let value = "v".repeat(16_000_000);
     let mut writer = Client::connect(&server);
-    writer.send(format!("put k {}\n", "v".repeat(16_000_000)).as_bytes());
+    writer.send(format!("put k {value}\n").as_bytes());
     assert_eq!(writer.line(), "put_success k");
     let mut silent = Client::connect(&server);
     silent.send(b"get k\n");
-    wait_for_figure(&server, "owed_bytes", |len| len > 15_000_000);
-    let mut late = Client::connect(&server);
-    late.send(b"get k\n");
-    wait_for_figure(&server, "connections_too_slow", |count| count == 1);
+    wait_for_figure(&server, "reply_bytes", |len| len == 16_000_000);
+    let mut late: Vec<_> = (0..3).map(|_| Client::connect(&server)).collect();
+    for client in &mut late {
+        client.send(b"get k\n");
+    }
+    wait_for_figure(&server, "reply_waiting", |count| count == 3);
     assert_eq!(writer.ask("put small 1"), "put_success small");
-    drop((silent, late));
+    assert_eq!(writer.ask("get small"), "get_success small 1");
+    drop(silent);
+    thread::scope(|scope| {
+        for client in &mut late {
+            scope.spawn(|| assert!(client.line() == format!("get_success k {value}")));
+        }
+    });
+    wait_for_figure(&server, "reply_bytes", |len| len == 0);
+    wait_for_figure(&server, "connections_too_slow", |count| count == 0);
     server.stop().unwrap();
 }

@@ -23,7 +23,7 @@ const OUTBOX_LEN_MAX: usize = 1024 * 1024;
 /// Bytes of lines on their way in beyond ordinary buffers, of all connections: four of the largest, thousands of large ones.
 const INPUT_LEN_MAX: usize = 256 * 1024 * 1024;
 
-/// Bytes of replies owed to readers that are behind, of all connections.
+/// Bytes of large replies under way, and of replies ready for readers that are behind, of all connections.
 const OWED_LEN_MAX: usize = 256 * 1024 * 1024;
 
 /// Tickets a connection may have open before it is read again.
@@ -54,7 +54,7 @@ pub struct Config {
     pub outbox_len_max: usize,
     /// Bytes that all connections together hold for lines which do not fit into their ordinary buffers.
     pub input_len_max: usize,
-    /// Bytes of replies that all connections together owe readers which are behind.
+    /// Bytes of large replies that all connections together may have under way, and of replies that they may have ready.
     pub owed_len_max: usize,
     /// Open tickets from which on a connection is not read.
     pub ticket_count_max: usize,

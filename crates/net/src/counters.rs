@@ -15,6 +15,8 @@ pub struct Counters {
     pub(crate) input_held: AtomicU64,
     pub(crate) input_waiting: AtomicU64,
     pub(crate) owed: AtomicU64,
+    pub(crate) claimed: AtomicU64,
+    pub(crate) reply_waiting: AtomicU64,
     pub(crate) accept_turns: AtomicU64,
 }
 
@@ -39,8 +41,12 @@ pub struct Counts {
     pub input_held_len: u64,
     /// Connections that wait now for such memory.
     pub input_waiting: u64,
-    /// Bytes of replies that wait now for readers that are behind.
+    /// Bytes of replies that are ready now for readers that are behind.
     pub owed_len: u64,
+    /// Bytes of large replies that are being read, or sent, now.
+    pub reply_len: u64,
+    /// Connections that wait now for room for a large reply.
+    pub reply_waiting: u64,
 }
 
 impl Counters {
@@ -68,6 +74,8 @@ impl Counters {
             input_held_len: self.input_held.load(Relaxed),
             input_waiting: self.input_waiting.load(Relaxed),
             owed_len: self.owed.load(Relaxed),
+            reply_len: self.claimed.load(Relaxed),
+            reply_waiting: self.reply_waiting.load(Relaxed),
         }
     }
 }

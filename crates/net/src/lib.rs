@@ -26,7 +26,8 @@
 //! | nothing asked | 5 min | the connection closes |
 //! | a reader takes nothing | 10 s | the connection closes |
 //! | bytes of large lines, all connections | 256 MiB | more wait, unread; refused when the request's time is over |
-//! | bytes of unsent replies, all connections | 256 MiB | who is furthest behind is cut off |
+//! | bytes of large replies, all connections | 256 MiB | more wait; who reads too slowly while others wait is cut off |
+//! | bytes of unsent replies, all connections | 256 MiB | connections are read when they owe 64 KiB at most |
 //! | bytes of unsent replies, tickets open | 1 MiB, 256 | the connection is not read until there is room |
 //! | bytes queued at a sender | 64 MiB | the connection closes |
 //!
@@ -56,6 +57,7 @@ pub use dial::dial;
 pub use error::Error;
 pub use listener::{Listener, raise_descriptor_limit};
 pub use outbox::Ticket;
+pub use owed::LARGE_REPLY_LEN;
 pub use replies::Replies;
 pub use sender::Sender;
 pub use server::Server;

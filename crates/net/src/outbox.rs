@@ -18,8 +18,8 @@
 //! its place. Once the connection is dead, whatever is completed is thrown away.
 //!
 //! Bounds: the connection's thread waits (`wait_for_room`) before it reads on when too many bytes or
-//! tickets are outstanding; the outbox itself refuses nothing. What readers that are behind are owed by all connections
-//! together is bounded besides (module `owed`).
+//! tickets are outstanding; the outbox itself refuses nothing. What all connections together hold for replies is bounded
+//! besides (module `owed`).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -30,7 +30,7 @@ use std::thread;
 
 use crate::config::STACK_LEN;
 use crate::counters::{Counters, count};
-use crate::owed::{Debt, ORDINARY_LEN, Owed};
+use crate::owed::{Debt, Owed};
 use crate::send::{send_all, send_ready};
 
 /// The replies a connection owes its peer, in order.
@@ -57,8 +57,12 @@ struct State {
     ready_len: usize,
     is_writing: bool,
     is_dead: bool,
-    /// The debt is noted.
-    is_indebted: bool,
+    /// Of `ready_len`, what is noted for all connections together.
+    noted_len: usize,
+    /// Room is claimed for a reply that has not come here yet.
+    is_claiming: bool,
+    /// Room is claimed.
+    has_claim: bool,
     /// Threads in `less`; a wake-up with nobody there would still be a system call.
     waiter_count: usize,
 }
@@ -119,25 +123,9 @@ impl Outbox {
     /// Sends `pieces` straight away, waiting for the reader. The outbox must be idle.
     pub(crate) fn send_direct(&self, pieces: &mut [IoSlice<'_>]) {
         debug_assert!(self.is_idle(), "replies would overtake each other");
-        if let Err(error) = self.send_whole(pieces) {
+        if let Err(error) = send_all(&self.socket, pieces) {
             self.fail(&error);
         }
-    }
-
-    fn send_whole(&self, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let len = pieces.iter().map(|piece| piece.len()).sum::<usize>();
-        if len <= ORDINARY_LEN {
-            return send_all(&self.socket, pieces);
-        }
-        let sent = send_ready(&self.socket, pieces)?;
-        if sent == len {
-            return Ok(());
-        }
-        IoSlice::advance_slices(&mut pieces, sent);
-        self.debt.set(len);
-        let outcome = send_all(&self.socket, pieces);
-        self.debt.set(0);
-        outcome
     }
 
     /// Takes the next place for a reply that is ready. [`Outbox::write`] sends it.
@@ -147,6 +135,7 @@ impl Outbox {
             self.is_idle.store(false, Ordering::Release);
             state.ready_len += reply.len();
             state.places.push_back(Place::Ready(reply));
+            state.is_claiming = false;
             self.note_debt(&mut state);
         }
     }
@@ -158,6 +147,7 @@ impl Outbox {
         if !state.is_dead {
             self.is_idle.store(false, Ordering::Release);
             state.awaited_count += 1;
+            state.is_claiming = false;
             state.places.push_back(Place::Awaited);
         }
         drop(state);
@@ -171,7 +161,10 @@ impl Outbox {
 
     /// Waits until at most `len_max` bytes and fewer than `awaited_max` tickets are outstanding.
     pub(crate) fn wait_for_room(&self, len_max: usize, awaited_max: usize) {
-        self.wait_while(|state| state.ready_len > len_max || state.awaited_count >= awaited_max);
+        let is_too_much = |state: &State| {
+            state.ready_len > self.debt.ready_len_max(len_max) || state.awaited_count >= awaited_max
+        };
+        self.wait_while(is_too_much);
     }
 
     /// Waits until every ticket is completed.
@@ -298,15 +291,53 @@ impl Outbox {
         self.note_debt(state);
         if state.places.is_empty() && !state.is_writing {
             self.is_idle.store(true, Ordering::Release);
+            if !state.is_claiming {
+                self.release(state);
+            }
         }
         self.wake(state);
     }
 
-    /// Notes what is owed, if it is more than everyday replies.
+    /// Claims room for a large reply if that takes no waiting; it is given back when that was sent.
+    pub(crate) fn try_claim(&self, len: usize) -> bool {
+        let is_granted = self.debt.try_claim(len);
+        if is_granted {
+            self.note_claim();
+        }
+        is_granted
+    }
+
+    /// Claims room for a large reply, and waits for it. What was asked for before must be on its way.
+    pub(crate) fn claim(&self, len: usize) {
+        self.debt.claim(len);
+        self.note_claim();
+    }
+
+    fn note_claim(&self) {
+        let mut state = self.lock();
+        (state.is_claiming, state.has_claim) = (true, true);
+    }
+
+    /// Gives back what was claimed if all was sent, also what no reply came for.
+    pub(crate) fn end_claim(&self) {
+        if self.is_idle() {
+            let mut state = self.lock();
+            state.is_claiming = false;
+            self.release(&mut state);
+        }
+    }
+
+    fn release(&self, state: &mut State) {
+        if std::mem::take(&mut state.has_claim) {
+            self.debt.release();
+        }
+    }
+
+    /// Notes what is ready, for the limit of all connections together.
     fn note_debt(&self, state: &mut State) {
-        if state.is_indebted || state.ready_len > ORDINARY_LEN {
-            state.is_indebted = state.ready_len > ORDINARY_LEN;
-            self.debt.set(state.ready_len);
+        if state.noted_len != state.ready_len {
+            self.debt.note(state.noted_len, state.ready_len);
+            state.noted_len = state.ready_len;
         }
     }
 
@@ -328,6 +359,13 @@ impl Outbox {
     /// A panic elsewhere leaves the state whole: it is changed by code that cannot panic half way.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.debt.note(state.noted_len, 0);
     }
 }
 

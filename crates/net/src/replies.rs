@@ -25,6 +25,8 @@ pub struct Replies {
     is_sent_to: bool,
     /// Its input is not counted with that of others.
     is_exempt: bool,
+    /// Room was claimed for a reply of this batch.
+    has_claim: bool,
     gathered: Vec<u8>,
     len_max: usize,
     awaited_max: usize,
@@ -39,6 +41,7 @@ impl Replies {
             sender,
             is_sent_to: false,
             is_exempt: false,
+            has_claim: false,
             gathered: Vec::new(),
             len_max: config.outbox_len_max,
             awaited_max: config.ticket_count_max,
@@ -65,6 +68,24 @@ impl Replies {
     /// that are few.
     pub fn exempt_input(&mut self) {
         self.is_exempt = true;
+    }
+
+    /// Claims room for a reply of `len` bytes, [`LARGE_REPLY_LEN`](crate::LARGE_REPLY_LEN) or more, if there is some; else
+    /// [`claim`](Self::claim) waits for it, and the caller should hold nothing of that size meanwhile.
+    #[must_use]
+    pub fn try_claim(&mut self, len: usize) -> bool {
+        let is_granted = self.outbox.try_claim(len);
+        self.has_claim |= is_granted;
+        is_granted
+    }
+
+    /// Waits for room for a large reply, which must be among the next that are given here.
+    ///
+    /// Sends what was gathered first. The session must hold nothing back that the completion of its own tickets depends on.
+    pub fn claim(&mut self, len: usize) {
+        self.flush();
+        self.outbox.claim(len);
+        self.has_claim = true;
     }
 
     /// Sets how long this connection may send nothing, when its kind has become known; `None` is for ever.
@@ -153,6 +174,9 @@ impl Replies {
     /// Sends what was gathered and what was queued on the sender.
     pub(crate) fn flush_all(&mut self) {
         self.flush();
+        if std::mem::take(&mut self.has_claim) {
+            self.outbox.end_claim();
+        }
         if self.is_sent_to {
             self.sender.flush();
         }

@@ -99,6 +99,7 @@ impl Server {
             log::error!("the accept loop had panicked");
         }
         self.shared.budget.close();
+        self.shared.owed.close();
         self.shared.shut_all(Shutdown::Read);
         self.shared.wait_emptied(drain);
         let left = self.shared.shut_all(Shutdown::Both);

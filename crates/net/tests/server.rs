@@ -13,7 +13,7 @@ use net::{
 /// Far above what any step takes, far below what a person waits.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Answers `echo WORDS`, `later` (a ticket that the test completes), `wait` (for the tickets), `big LEN`, `panic`, `close`.
+/// Answers `echo WORDS`, `later` (a ticket that the test completes), `wait` (for the tickets), `big LEN`, `large LEN` (which claims room), `panic`, `close`.
 #[derive(Default)]
 struct Verbs {
     tickets: Mutex<Vec<Ticket>>,
@@ -53,6 +53,13 @@ impl Session for Lines {
                     replies.push_value(&value, b"\n");
                 }
                 ("wait", _) => replies.wait_completed(),
+                ("large", len) => {
+                    let len = len.parse().unwrap();
+                    if !replies.try_claim(len) {
+                        replies.claim(len);
+                    }
+                    replies.push_value(&vec![b'v'; len], b"\n");
+                }
                 ("close", _) => return Next::Close,
                 (other, _) => assert_ne!(other, "panic", "asked for"),
             }
@@ -324,16 +331,37 @@ fn stopping_does_not_wait_for_lines_that_wait_for_memory() {
 }
 
 #[test]
-fn of_readers_that_are_behind_the_furthest_is_cut_off_when_all_are_owed_too_much() {
+fn large_replies_that_do_not_fit_together_wait_for_each_other_and_small_ones_for_none() {
     let fixture = start(Config { owed_len_max: 40_000_000, ..Config::default() });
-    let (mut most, mut less) = (fixture.connect(), fixture.connect());
-    most.send("big 30000000\n");
-    fixture.wait_until("it is behind", |counters| counters.read().owed_len == 30_000_001);
-    less.send("big 10000000\n");
-    fixture.wait_until("it is cut off", |counters| counters.read().too_slow == 1);
-    assert_eq!(less.line().len(), 10_000_000);
-    assert!(most.rest().len() < 30_000_000);
-    fixture.wait_until("nothing is owed", |counters| counters.read().owed_len == 0);
+    let (mut first, mut second) = (fixture.connect(), fixture.connect());
+    first.send("large 30000000\n");
+    fixture.wait_until("it is under way", |counters| counters.read().reply_len == 30_000_000);
+    second.send("echo before\nlarge 20000000\necho after\n");
+    assert_eq!(second.line(), "before");
+    fixture.wait_until("it waits", |counters| counters.read().reply_waiting == 1);
+    let mut small = fixture.connect();
+    small.send("echo small\nbig 100000\n");
+    assert_eq!((small.line().as_str(), small.line().len()), ("small", 100_000));
+    assert_eq!(first.line().len(), 30_000_000);
+    assert_eq!((second.line().len(), second.line().as_str()), (20_000_000, "after"));
+    fixture.wait_until("all is given back", |counters| {
+        let counts = counters.read();
+        counts.reply_len == 0 && counts.reply_waiting == 0 && counts.too_slow == 0
+    });
+}
+
+#[test]
+fn a_large_reply_behind_one_to_come_keeps_its_room_until_it_is_sent() {
+    let fixture = start(Config { owed_len_max: 40_000_000, ..Config::default() });
+    let (mut first, mut second) = (fixture.connect(), fixture.connect());
+    first.send("later\nlarge 30000000\n");
+    let mut tickets = fixture.verbs.tickets(1);
+    fixture.wait_until("it is under way", |counters| counters.read().reply_len == 30_000_000);
+    second.send("large 20000000\n");
+    fixture.wait_until("it waits", |counters| counters.read().reply_waiting == 1);
+    tickets.remove(0).complete(b"now\n".to_vec());
+    assert_eq!((first.line().as_str(), first.line().len()), ("now", 30_000_000));
+    assert_eq!(second.line().len(), 20_000_000);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cluster::lines::{Opening, Secret, read_opening};
 use cluster::{Ask, Bytes, Event, SlotId};
 use hashring::Token;
-use net::{Next, Peer, Refusal, Replies};
+use net::{LARGE_REPLY_LEN, Next, Peer, Refusal, Replies};
 use protocol::{Condition, Error, Framer, Reply, Request, With};
 
 use super::Node;
@@ -272,15 +272,21 @@ impl Client {
         self.gather(kind, token, key.into(), None, Ask::Get, replies);
     }
 
-    /// Sees to it that a read's value need not wait in memory with many others for writes that were asked for before it.
+    /// Sees to it that a read's value need not wait in memory with many others for writes that were asked for before it, and
+    /// that there is room for it if it is large.
     fn make_room(&mut self, token: Token, key: &[u8], replies: &mut Replies) {
-        if self.gathered.is_empty() && replies.is_settled() {
-            self.ahead_len = 0;
-            return;
-        }
         let slot = super::engine_slot(self.node.slot_of(token));
         let len = self.common.store.entry(slot, key).map_or(0, |entry| entry.record_len);
-        self.look_ahead(usize::try_from(len).unwrap_or(usize::MAX), replies);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if self.gathered.is_empty() && replies.is_settled() {
+            self.ahead_len = 0;
+        } else {
+            self.look_ahead(len, replies);
+        }
+        if len >= LARGE_REPLY_LEN && !replies.try_claim(len) {
+            self.submit(replies);
+            replies.claim(len);
+        }
     }
 
     /// Notes a value of `len` bytes that will be answered; waits for what is owed before it if that is too much.
