@@ -299,16 +299,20 @@ impl Outbox {
     }
 
     /// Claims room for a large reply if that takes no waiting; it is given back when that was sent.
+    ///
+    /// Not while a reply before it is to come: nobody knows how long that takes, and others may wait for the room.
     pub(crate) fn try_claim(&self, len: usize) -> bool {
-        let is_granted = self.debt.try_claim(len);
+        let is_next = self.is_idle() || self.lock().awaited_count == 0;
+        let is_granted = is_next && self.debt.try_claim(len);
         if is_granted {
             self.note_claim();
         }
         is_granted
     }
 
-    /// Claims room for a large reply, and waits for it. What was asked for before must be on its way.
+    /// Claims room for a large reply, and waits for it and for all replies before. They must be on their way.
     pub(crate) fn claim(&self, len: usize) {
+        self.wait_completed();
         self.debt.claim(len);
         self.note_claim();
     }

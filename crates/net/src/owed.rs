@@ -3,8 +3,8 @@
 //! What a connection owes its reader is bounded for each (module `outbox`), but not so that thousands of readers of large
 //! values could not fill the memory. For all of them together there are two bounds, each of `Config::owed_len_max` bytes:
 //!
-//! * **Large replies** ([`LARGE_REPLY_LEN`]) *claim* room before their values are held for long. Who finds too little waits in line,
-//!   holding nothing, and is not read meanwhile. A claim ends when its reply was sent. A connection may always
+//! * **Large replies** ([`LARGE_REPLY_LEN`]) *claim* room before their values are held for long, when all replies before them are
+//!   there. Who finds too little waits in line, holding nothing, and is not read meanwhile. A claim ends when its reply was sent. A connection may always
 //!   add to what it has if nobody else has anything, so nothing is too large for ever.
 //! * **The backlog** is what connections have ready for readers that are behind. Beyond the bound a connection is read again only when it
 //!   owes next to nothing ([`ORDINARY_LEN`]); what is ready is still sent.

@@ -79,7 +79,8 @@ impl Replies {
         is_granted
     }
 
-    /// Waits for room for a large reply, which must be among the next that are given here.
+    /// Waits for room for a large reply, which must be among the next that are given here, and until every reserved reply was
+    /// completed.
     ///
     /// Sends what was gathered first. The session must hold nothing back that the completion of its own tickets depends on.
     pub fn claim(&mut self, len: usize) {

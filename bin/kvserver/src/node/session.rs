@@ -267,14 +267,18 @@ impl Client {
         if self.gathered.iter().any(|g| g.is_write() && *g.key == *key) {
             self.submit(replies);
         }
-        self.make_room(token, key, replies);
+        let is_large = self.make_room(token, key, replies);
         self.own_writes.wait_for(token, replies);
         self.gather(kind, token, key.into(), None, Ask::Get, replies);
+        if is_large {
+            // Its room must not be held until writes behind it are answered.
+            self.submit(replies);
+        }
     }
 
     /// Sees to it that a read's value need not wait in memory with many others for writes that were asked for before it, and
-    /// that there is room for it if it is large.
-    fn make_room(&mut self, token: Token, key: &[u8], replies: &mut Replies) {
+    /// that there is room for it if it is large; returns whether it is.
+    fn make_room(&mut self, token: Token, key: &[u8], replies: &mut Replies) -> bool {
         let slot = super::engine_slot(self.node.slot_of(token));
         let len = self.common.store.entry(slot, key).map_or(0, |entry| entry.record_len);
         let len = usize::try_from(len).unwrap_or(usize::MAX);
@@ -283,10 +287,12 @@ impl Client {
         } else {
             self.look_ahead(len, replies);
         }
-        if len >= LARGE_REPLY_LEN && !replies.try_claim(len) {
+        let is_large = len >= LARGE_REPLY_LEN;
+        if is_large && !replies.try_claim(len) {
             self.submit(replies);
             replies.claim(len);
         }
+        is_large
     }
 
     /// Notes a value of `len` bytes that will be answered; waits for what is owed before it if that is too much.
