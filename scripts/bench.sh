@@ -79,12 +79,12 @@ TXT
 }
 
 fail() {
-    echo "bench.sh: $1" >&2
+    echo "${0##*/}: $1" >&2
     exit "${2:-1}"
 }
 
 note() {
-    echo "bench.sh: $1" >&2
+    echo "${0##*/}: $1" >&2
 }
 
 each_row() {
@@ -331,11 +331,16 @@ find_targets() {
     done
 }
 
-# Runs kvbench on the servers in the background, so that a signal to this script ends it at once.
+# Runs kvbench on the servers.
 client() {
-    "$binaries/kvbench" "${flags[@]}" "$@" </dev/null &
+    to_its_end "$binaries/kvbench" "${flags[@]}" "$@"
+}
+
+# Runs a program in the background, so that a signal to this script ends it at once.
+to_its_end() {
+    "$@" </dev/null &
     pids+=($!)
-    wait $! || fail "kvbench failed"
+    wait $! || fail "${1##*/} failed"
 }
 
 load() {
@@ -403,12 +408,17 @@ measure() {
     done < <(each_row)
 }
 
-parse "$@"
-check_servers
-build
-check_quiet
-trap stop EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-head_of_table
-measure
+main() {
+    parse "$@"
+    check_servers
+    build
+    check_quiet
+    trap stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    head_of_table
+    measure
+}
+
+# scripts/bench-etcd.sh reads this file for its functions.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders in which nothing is shipped; `peers` holds other people's engines, to measure ours against.
+/// Folders in which nothing is shipped; `peers` holds what measures other people's programs beside ours.
 const TEST_FOLDERS: [&str; 4] = ["tests", "benches", "examples", "peers"];
 /// Words that begin an item; whatever else follows an attribute is a field, a variant or a statement.
 const ITEM_WORDS: [&str; 14] = [
