@@ -160,7 +160,9 @@ impl Session {
                 return refuse(&error.to_string(), replies);
             }
         };
-        let (ToEcs::Register { server: from, .. } | ToEcs::Request { server: from, .. }) = &message;
+        let (ToEcs::Register { server: from, .. }
+        | ToEcs::Request { server: from, .. }
+        | ToEcs::Doubts { server: from, .. }) = &message;
         if *from != server {
             log::warn!("{}: server {server} speaks for {from}", self.peer.remote);
             return refuse("you opened this connection as another server", replies);

@@ -4,6 +4,8 @@
 //! their order. Each can be carried out twice without harm. The host decides nothing; it may be a real
 //! process with threads and sockets, or the simulator.
 
+use std::collections::BTreeSet;
+
 use crate::map::Delta;
 use crate::message::{FromEcs, Message, ToEcs};
 use crate::storage::{Page, Position};
@@ -139,6 +141,8 @@ pub enum Event {
     FromEcs(FromEcs),
     /// Another server brought what changed in the map, not on a session: by gossip.
     Told(Delta),
+    /// These are the servers that everybody doubts, as gossip has it: the coordinator is to be told.
+    Doubts(BTreeSet<ServerId>),
     /// The map that [`Action::PersistMap`] gave is durable.
     MapPersisted(Version),
     /// Everything appended before this position is durable under the sync policy.

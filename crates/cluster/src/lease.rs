@@ -47,6 +47,8 @@ pub(crate) struct Lease {
     grants: VecDeque<Grant>,
     /// The newest beacon heard: the peer's life, its `sent_at`, and when it came.
     heard: Option<(Incarnation, Time, Time)>,
+    /// When the newest message was sent here that the peer has heard, as it echoes.
+    echoed_at: Option<Time>,
     /// The latest receipt that a read grant to the peer answered.
     read_granted_at: Option<Time>,
 }
@@ -70,7 +72,13 @@ impl Lease {
             let oldest = usize::from(kept == Some(0));
             self.grants.remove(oldest);
         }
+        self.echoed_at = self.echoed_at.max(Some(grant.sent_at));
         self.grants.push_back(grant);
+    }
+
+    /// Returns when the newest message was sent here that the peer has heard.
+    pub(crate) fn echoed_at(&self) -> Option<Time> {
+        self.echoed_at
     }
 
     /// Returns what to echo: the peer's life and the `sent_at` of its newest beacon.

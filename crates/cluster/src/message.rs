@@ -20,7 +20,7 @@
 //!
 //! Every message about a slot carries the slot's epoch (R9); the life of the sender is that of the connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::map::Delta;
 use crate::types::{
@@ -209,6 +209,15 @@ pub enum ToEcs {
         is_standby: bool,
         /// The version of the map it kept.
         version: Version,
+    },
+    /// Whom everybody doubts, as the server's gossip has it; in place of what it said before on this connection. Wants no answer.
+    Doubts {
+        /// The server.
+        server: ServerId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// Whom.
+        doubted: BTreeSet<ServerId>,
     },
     /// Everything else; also a sign of life.
     Request {

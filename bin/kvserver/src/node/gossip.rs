@@ -10,7 +10,8 @@
 //! [`LINE_COUNT_MAX`] connections the one that was used least lately makes room for another.
 //!
 //! Gossip decides nothing here: a change of the map that it brings goes to the server's machine, which takes it like one that
-//! another server pushed; how servers are seen is shown to people (`members`), also while the ECS is away.
+//! another server pushed; whom everybody doubts goes there too, and on to the ECS, which judges accusations by it (R15); how
+//! servers are seen is shown to people (`members`), also while the ECS is away.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -231,6 +232,7 @@ impl Node {
                 Action::Pull { from, address } => {
                     self.send_gossip(from, &address, &GossipLine::Pull { version });
                 }
+                Action::Doubts(servers) => self.tell(Event::Doubts(servers)),
                 Action::Changed { server, before, after } => {
                     log::debug!("server {server} was seen {before:?}, and is now seen {after:?}");
                 }

@@ -46,6 +46,8 @@ mod engine;
 mod faults;
 #[path = "../../tests/sim/gather.rs"]
 mod gather;
+#[path = "../../tests/sim/gossip.rs"]
+mod gossip;
 #[path = "../../tests/sim/hang.rs"]
 mod hang;
 #[path = "../../tests/sim/history.rs"]

@@ -51,7 +51,7 @@ impl Default for Settings {
             rejoin_grace: Duration::from_secs(10),
             learner_count_max: 64,
             learner_max: Duration::from_secs(30),
-            told_count_max: None,
+            told_count_max: Some(3),
             elastic: Elastic::default(),
         }
     }

@@ -32,7 +32,7 @@
 //! anew with each process of the ECS.
 //!
 //! After PacificA's configuration manager (Lin et al., 2008, section 2.2). Left out: any way to forget a server that was
-//! ever registered; a third view when two servers accuse each other (the first request wins).
+//! ever registered.
 
 mod check;
 mod command;
@@ -200,6 +200,10 @@ impl Coordinator {
             ToEcs::Register { server, address, life, is_complete, is_standby, version } => {
                 let said = Registration { server, address, life, is_complete, is_standby, version };
                 self.register(now, connection, &said, actions)
+            }
+            ToEcs::Doubts { server, incarnation, doubted } => {
+                self.take_doubts(connection, (server, incarnation), doubted);
+                None
             }
             ToEcs::Request { server, incarnation, number, version, is_full, changes, loads } => {
                 let request =

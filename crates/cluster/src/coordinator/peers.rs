@@ -8,7 +8,8 @@
 //! connected ──first message of a server──▶ bound ──Closed, or a later connection of that server──▶ gone
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::event::ConnectionId;
 use crate::types::{Incarnation, Number, ServerId, Time, Version};
@@ -30,6 +31,8 @@ pub(super) struct Peer {
     pub(super) failed: Option<Incarnation>,
     /// Whether its disk takes no more puts, as it said last.
     pub(super) is_full: bool,
+    /// Whom everybody doubts, as it said last on its connection.
+    pub(super) doubts: BTreeSet<ServerId>,
     /// How often in a row it was given up as a learner because it took too long.
     pub(super) strikes: u32,
 }
@@ -68,6 +71,7 @@ impl Peers {
             && peer.connection == Some(connection)
         {
             peer.connection = None;
+            peer.doubts.clear();
         }
     }
 
@@ -99,8 +103,20 @@ impl Peers {
             return None;
         }
         peer.sent = version;
+        peer.doubts.clear();
         peer.newest = Some(connection);
         peer.connection.replace(connection)
+    }
+
+    /// Returns those whom everybody doubts, as servers say of which something was heard that is no older than this.
+    pub(super) fn doubts(
+        &self,
+        now: Time,
+        age_max: Duration,
+    ) -> impl Iterator<Item = (ServerId, &BTreeSet<ServerId>)> {
+        let is_heard = move |peer: &Peer| peer.heard_at.is_some_and(|at| now.since(at) <= age_max);
+        let heard = self.servers.iter().filter(move |(_, peer)| is_heard(peer));
+        heard.map(|(id, peer)| (*id, &peer.doubts)).filter(|(_, doubts)| !doubts.is_empty())
     }
 
     /// Returns whether a request is newer than all that were handled, and remembers it.

@@ -15,7 +15,9 @@
 //!
 //! What is stale or not the asker's to ask for is not made. There is always an answer, with all that changed since the
 //! asker's version: a change that was made is seen by its epoch. If two members accuse each other the request that comes
-//! first wins, because it raises the epoch.
+//! first wins, because it raises the epoch; but who is doubted by everybody, as a third server says, accuses in vain (R15).
+
+use std::collections::BTreeSet;
 
 use super::Coordinator;
 use super::draft::Draft;
@@ -115,11 +117,11 @@ impl Coordinator {
 
     fn judge(&self, now: Time, asker: Life, change: Change, draft: &mut Draft<'_>) {
         match change {
-            Change::Depose { slot, epoch } => self.depose(asker, (slot, epoch), draft),
+            Change::Depose { slot, epoch } => self.depose(now, asker, (slot, epoch), draft),
             Change::Remove { slot, epoch, member } => {
                 let Some(at) = at_epoch(draft, slot, epoch) else { return };
                 let next = members::remove(at, asker, member);
-                if draft.set_slot(slot, "removed", next) {
+                if self.believes(now, asker.0, member) && draft.set_slot(slot, "removed", next) {
                     draft.accuse(member);
                 }
             }
@@ -143,12 +145,46 @@ impl Coordinator {
         }
     }
 
-    fn depose(&self, asker: Life, (slot, epoch): (SlotId, Epoch), draft: &mut Draft<'_>) {
+    fn depose(
+        &self,
+        now: Time,
+        asker: Life,
+        (slot, epoch): (SlotId, Epoch),
+        draft: &mut Draft<'_>,
+    ) {
         let Some(at) = at_epoch(draft, slot, epoch) else { return };
         let Some(accused) = at.primary_id() else { return };
         let next = members::depose(at, asker);
-        if believes(asker.0, accused) && draft.set_slot(slot, "deposed", next) {
+        if self.believes(now, asker.0, accused) && draft.set_slot(slot, "deposed", next) {
             draft.accuse(accused);
+        }
+    }
+
+    /// Returns whether an accusation is believed: not if a third server says that everybody doubts the accuser, and none says so
+    /// of the accused (R15). Old words count for nothing.
+    fn believes(&self, now: Time, accuser: ServerId, accused: ServerId) -> bool {
+        let is_doubted = |server: ServerId| {
+            let mut said = self.peers.doubts(now, self.settings.unseen_after);
+            said.any(|(by, doubts)| by != accuser && by != accused && doubts.contains(&server))
+        };
+        !is_doubted(accuser)
+            || is_doubted(accused)
+            || mutant!("an accuser believed whom everybody doubts")
+    }
+
+    /// Takes in whom everybody doubts, as a server says of the newest life of which the coordinator knows.
+    pub(super) fn take_doubts(
+        &mut self,
+        connection: ConnectionId,
+        (server, incarnation): Life,
+        doubted: BTreeSet<ServerId>,
+    ) {
+        let is_known = self.life(server).is_some_and(|(_, known)| known == incarnation);
+        if let Some(peer) = self.peers.get_mut(server)
+            && is_known
+            && peer.connection == Some(connection)
+        {
+            peer.doubts = doubted;
         }
     }
 
@@ -179,11 +215,6 @@ impl Coordinator {
         let heir = self.heir(now, id, slot);
         has_others.then(|| members::take_out(slot, server, heir)).flatten()
     }
-}
-
-/// Returns whether an accusation is believed. Here is the place for a third view of who is alive.
-fn believes(_asker: ServerId, _accused: ServerId) -> bool {
-    true
 }
 
 /// Returns a slot if its epoch is the asker's, and nothing has become of it in this request yet.

@@ -1,5 +1,6 @@
 //! What the gossip machine is told, and what it asks to be done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::message::{Load, Message};
@@ -48,6 +49,8 @@ pub enum Action {
         /// Where it listens; may be empty as above.
         address: Arc<str>,
     },
+    /// Tell the coordinator whom everybody doubts, in place of what it was told before (R15).
+    Doubts(BTreeSet<ServerId>),
     /// A member is now seen in another state: for logs, and for whoever acts on hints.
     Changed {
         /// Which.

@@ -12,7 +12,7 @@
 //!   reports  loads, each told a few times by everybody
 //!                              │
 //!                              ▼
-//!            Send, Pull, Changed
+//!            Send, Pull, Changed, Doubts
 //! ```
 //!
 //! ```
@@ -30,6 +30,7 @@
 //!     match action {
 //!         Action::Send { to, address, message } => { /* a line on the connection to `to`; may be dropped */ }
 //!         Action::Pull { from, address } => { /* `pull <version>` there; feed the delta to the server's machine */ }
+//!         Action::Doubts(servers) => { /* to the server's machine, which tells the coordinator */ }
 //!         Action::Changed { server, before, after } => { /* a line in the log */ }
 //!     }
 //! }
@@ -47,6 +48,7 @@
 //! Times and limits are in [`Settings`]; figures at scale in `docs/SCALE.md`. Left out: SWIM's protocol period after which all send state
 //! in full (the map does that); encryption (the connections' matter).
 
+mod doubts;
 mod event;
 mod mail;
 mod maps;
@@ -59,13 +61,15 @@ mod rumors;
 mod settings;
 mod views;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use event::{Action, Event, Seen};
 pub use message::{Kind, Life, Load, Message, Report, Rumor, Status};
 pub use settings::{
-    ACCUSER_COUNT_MAX, CONFIRMATION_COUNT_MAX, HEALTH_MAX, MEMBER_COUNT_MAX, MESSAGE_LEN_MAX,
-    RELAY_COUNT_MAX, REPORT_COUNT_MAX, RUMOR_COUNT_MAX, Settings, URGENT_COUNT_MAX,
+    ACCUSER_COUNT_MAX, CONFIRMATION_COUNT_MAX, DOUBT_COUNT_MAX, HEALTH_MAX, MEMBER_COUNT_MAX,
+    MESSAGE_LEN_MAX, RELAY_COUNT_MAX, REPORT_COUNT_MAX, RUMOR_COUNT_MAX, Settings,
+    URGENT_COUNT_MAX,
 };
 pub use views::View;
 
@@ -105,6 +109,8 @@ pub struct Gossip {
     version: Option<Version>,
     /// Zero is well; see [`HEALTH_MAX`].
     health: u32,
+    /// Whom everybody doubts, as the coordinator was told.
+    doubts: BTreeSet<ServerId>,
     load: Load,
     beat: u64,
     report_at: Time,
@@ -131,6 +137,7 @@ impl Gossip {
             news: News::default(),
             version: None,
             health: 0,
+            doubts: BTreeSet::new(),
             load: Load::default(),
             beat: 0,
             report_at: Time(0),
@@ -155,6 +162,7 @@ impl Gossip {
             Event::Unreachable(server) => self.unreachable(now, server, actions),
             Event::Leave => self.leave(actions),
         }
+        self.tell_doubts(actions);
     }
 
     /// Returns when the next tick is due.

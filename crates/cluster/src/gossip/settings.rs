@@ -41,6 +41,9 @@ pub const RELAY_COUNT_MAX: usize = 64;
 /// Members that wait to be probed out of turn.
 pub const URGENT_COUNT_MAX: usize = 8;
 
+/// Servers that one doubts at most, as it tells the coordinator; who doubts more of a cluster cannot hear it.
+pub const DOUBT_COUNT_MAX: usize = 64;
+
 /// The worst health.
 pub const HEALTH_MAX: u32 = 8;
 

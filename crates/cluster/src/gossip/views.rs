@@ -8,7 +8,6 @@ use super::Gossip;
 use super::event::Seen;
 use super::members::Member;
 use super::message::{Life, Load};
-use super::settings::CONFIRMATION_COUNT_MAX;
 use crate::types::{ServerId, Time, Version};
 
 /// A server, as another sees it.
@@ -81,20 +80,6 @@ impl Gossip {
         let mut views: Vec<_> = others.chain([me]).collect();
         views.sort_unstable_by_key(|view| view.server);
         views
-    }
-
-    /// Returns whether all others suspect a server, as far as is known here: it is dead, or everybody but it and `except`, who
-    /// has an interest, suspects it by its own probes. Of many, three are all: no more are waited for.
-    #[must_use]
-    pub fn is_suspected_by_all(&self, server: ServerId, except: ServerId) -> bool {
-        let Some(member) = self.members.get(server) else { return false };
-        let Some(suspicion) = &member.suspicion else { return member.seen == Seen::Dead };
-        let is_other = |id: ServerId| id != server && id != except;
-        let is_alive = |(id, m): (ServerId, &Member)| m.seen == Seen::Alive && is_other(id);
-        let others = self.members.iter().filter(|each| is_alive(*each)).count();
-        let others = others + usize::from(is_other(self.me));
-        let accusers = suspicion.by.iter().filter(|id| is_other(**id)).count();
-        others > 0 && accusers >= others.min(CONFIRMATION_COUNT_MAX)
     }
 
     /// Returns the load of each server that reported, with how long ago that was heard; this one's own first of all.

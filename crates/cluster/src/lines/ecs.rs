@@ -1,10 +1,13 @@
 //! What servers and the coordinator say to each other, as lines. The table of the lines is in [`super`].
 
+use std::collections::BTreeSet;
+
 use super::error::{Fault, LineError};
 use super::limits::{ADDRESS_LEN_MAX, CHANGE_COUNT_MAX, LOAD_COUNT_MAX};
 use super::message::told;
 use super::words::Words;
 use super::{delta, text};
+use crate::gossip::DOUBT_COUNT_MAX;
 use crate::message::{Change, FromEcs, ToEcs};
 use crate::types::{Epoch, Incarnation, Number, ServerId, SlotId, SlotLoad};
 
@@ -18,6 +21,12 @@ pub fn write_to_ecs(out: &mut Vec<u8>, message: &ToEcs) {
             text::number(out, version.0);
             text::flags(out, [("complete", *is_complete), ("standby", *is_standby)]);
             text::token(out, address.as_bytes());
+        }
+        ToEcs::Doubts { server, incarnation, doubted } => {
+            out.extend_from_slice(b"doubts");
+            text::server(out, *server);
+            text::number(out, incarnation.0);
+            text::list(out, doubted, |out, server| text::id(out, *server));
         }
         ToEcs::Request { server, incarnation, number, version, is_full, changes, loads } => {
             out.extend_from_slice(b"request");
@@ -78,6 +87,21 @@ pub fn read_to_ecs(line: &[u8]) -> Result<ToEcs, LineError> {
             let [is_complete, is_standby] = words.flags("mark", ["complete", "standby"])?;
             let address = read_address(&mut words)?;
             ToEcs::Register { server, address, life, is_complete, is_standby, version }
+        }
+        b"doubts" => {
+            let server = words.server("server")?;
+            let incarnation = Incarnation(words.number("incarnation")?);
+            let mut doubted = BTreeSet::new();
+            words.list("doubts", DOUBT_COUNT_MAX, |words| {
+                let before = *words;
+                let next = words.id("server")?;
+                if doubted.last().is_some_and(|last| *last >= next) {
+                    return Err(before.error(Fault::OutOfOrder, "doubts"));
+                }
+                doubted.insert(next);
+                Ok(())
+            })?;
+            ToEcs::Doubts { server, incarnation, doubted }
         }
         b"request" => {
             let server = words.server("server")?;

@@ -51,6 +51,7 @@
 //! |---|---|---|
 //! | `register <server> <life> <version> <marks> <address>` | `complete`, `standby` | `Register` |
 //! | `request <server> <incarnation> <number> <version> <marks> <changes> <loads>` | `full` | `Request` |
+//! | `doubts <server> <incarnation> <servers>`, rising | | `Doubts` |
 //!
 //! A change is `depose:<slot>:<epoch>`, `remove:<slot>:<epoch>:<server>`, `promote:<slot>:<epoch>:<server>:<incarnation>`,
 //! `hand_over:<slot>:<epoch>:<server>`, `resign:<slot>:<epoch>`, `fail` or `leave`; a load is `<slot>:<bytes>:<operations>`.

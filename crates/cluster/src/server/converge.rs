@@ -163,8 +163,10 @@ impl Server {
         if !self.ecs.is_ready() || !self.is_able(cx.now) {
             return;
         }
-        self.accuse_primaries(cx.now);
-        self.accuse_backups(cx.now);
+        if let Some(patience) = self.patience(cx.now) {
+            self.accuse_primaries(patience, cx.now);
+            self.accuse_backups(patience, cx.now);
+        }
         self.resign(cx.now);
     }
 
@@ -192,12 +194,13 @@ impl Server {
         }
     }
 
-    /// Notes which peers owe acknowledgements for too long: they get no read lease any more (R16, R21).
+    /// Notes which peers owe acknowledgements for too long, or do not hear this server: they get no read lease any more (R16, R21).
     fn suspect(&mut self, now: Time) {
         let primaries = self.replicas.iter().filter_map(Replica::primary);
-        let owing = primaries
-            .flat_map(|primary| &primary.followers)
-            .filter(|(_, follower)| !follower.is_learner && self.owes_too_long(follower, now));
+        let owing = primaries.flat_map(|primary| &primary.followers).filter(|(id, follower)| {
+            let is_deaf = || self.deafness(**id, follower.listed_at, now) >= self.deaf_max();
+            !follower.is_learner && (self.owes_too_long(follower, Duration::ZERO, now) || is_deaf())
+        });
         let owing: BTreeSet<ServerId> = owing.map(|(id, _)| *id).collect();
         for (id, peer) in &mut self.peers {
             peer.is_suspect = owing.contains(id);
@@ -205,8 +208,8 @@ impl Server {
     }
 
     /// Returns whether a follower leaves something unacknowledged for too long; own pauses are not its fault.
-    fn owes_too_long(&self, follower: &Follower, now: Time) -> bool {
-        let max = self.config.prepare_max;
+    fn owes_too_long(&self, follower: &Follower, patience: Duration, now: Time) -> bool {
+        let max = self.config.prepare_max + patience;
         follower.owes_since.is_some_and(|at| self.pauses.awake(at, now) >= max)
     }
 
@@ -221,8 +224,24 @@ impl Server {
         (silence, was_heard)
     }
 
+    /// Returns how long a peer has not heard this server, as far as its echoes tell.
+    fn deafness(&self, id: ServerId, listed_at: Time, now: Time) -> Duration {
+        if mutant!("a deaf backup kept") {
+            return Duration::ZERO;
+        }
+        let echoed_at = self.peers.get(&id).and_then(|peer| peer.lease.echoed_at());
+        self.pauses.awake(echoed_at.unwrap_or(listed_at).max(listed_at), now)
+    }
+
+    /// Returns how long a backup may not hear its primary: a little less than it waits until it accuses the primary, which is of
+    /// more use than a backup that cannot hear it (R15).
+    fn deaf_max(&self) -> Duration {
+        let before = self.config.grace.saturating_sub(self.config.beacon_every);
+        before.max(self.config.silence_max)
+    }
+
     /// As a backup: asks to take silent primaries out (R15).
-    fn accuse_primaries(&mut self, now: Time) {
+    fn accuse_primaries(&mut self, patience: Duration, now: Time) {
         let grace = match mutant!("grace shorter than the leases") {
             true => self.config.lease / 2,
             false => self.config.grace,
@@ -233,7 +252,7 @@ impl Server {
                 continue;
             };
             let (silence, _) = self.silence(holder.primary, replica.listed_at, now);
-            if silence >= grace {
+            if silence >= grace + patience {
                 let change = Change::Depose { slot: replica.slot, epoch: replica.epoch };
                 deposes.entry(holder.primary).or_default().push(change);
             }
@@ -244,20 +263,22 @@ impl Server {
             if peer.accused.is_none() {
                 peer.accused = Some(number);
                 self.loose.extend(changes);
+                self.accused_at = Some(now);
             }
         }
     }
 
     /// As a primary: asks to remove backups that are silent or do not acknowledge, once no read lease can last (R15, R16,
     /// R21).
-    fn accuse_backups(&mut self, now: Time) {
+    fn accuse_backups(&mut self, patience: Duration, now: Time) {
         let mut removals = Vec::new();
         for replica in &self.replicas {
             let Some(primary) = replica.primary().filter(|primary| primary.ask.is_none()) else {
                 continue;
             };
             let members = primary.followers.iter().filter(|(_, follower)| !follower.is_learner);
-            let due = members.filter(|(id, follower)| self.is_removal_due(**id, follower, now));
+            let due =
+                members.filter(|(id, follower)| self.is_removal_due(**id, follower, patience, now));
             removals.extend(due.map(|(id, _)| (replica.slot, replica.epoch, *id)).next());
         }
         let number = self.ecs.next_number();
@@ -265,16 +286,47 @@ impl Server {
             if let Some(peer) = self.peers.get_mut(&member) {
                 peer.accused = Some(number);
             }
+            self.accused_at = Some(now);
             self.ask(slot, Change::Remove { slot, epoch, member });
         }
     }
 
-    fn is_removal_due(&self, id: ServerId, follower: &Follower, now: Time) -> bool {
+    /// Returns how much longer than usual this server waits before it accuses anybody; `None`: it does not accuse now.
+    ///
+    /// A server that hears none of several others, or is heard by none, is itself cut off, more likely than that they all are
+    /// dead. It gives them time to say so (R15), and if it was not believed it does not ask again at once.
+    fn patience(&self, now: Time) -> Option<Duration> {
+        // The others fell silent at about the same time: within the time of some beacons.
+        let is_silent = |id: &ServerId| {
+            let (silence, was_heard) = self.silence(*id, Time(0), now);
+            !was_heard || silence >= self.config.silence_max / 2
+        };
+        let is_deaf = |id: &ServerId| self.deafness(*id, Time(0), now) >= self.config.silence_max;
+        let mut wanted = self.wanted.iter();
+        let is_cut_off = wanted.clone().all(is_silent) || wanted.all(is_deaf);
+        let is_cut_off = is_cut_off && !mutant!("who hears nobody accuses at once");
+        if self.wanted.len() < 2 || !is_cut_off {
+            return Some(Duration::ZERO);
+        }
+        let is_soon = self.accused_at.is_some_and(|at| now.since(at) < self.config.grace);
+        (!is_soon).then_some(self.config.silence_max)
+    }
+
+    fn is_removal_due(
+        &self,
+        id: ServerId,
+        follower: &Follower,
+        patience: Duration,
+        now: Time,
+    ) -> bool {
         let (silence, was_heard) = self.silence(id, follower.listed_at, now);
-        let silence_max = if was_heard { self.config.silence_max } else { self.config.grace };
+        let is_soon = was_heard && patience.is_zero();
+        let silence_max = if is_soon { self.config.silence_max } else { self.config.grace };
+        let silence_max = silence_max + patience;
         let peer = self.peers.get(&id);
-        let is_suspect =
-            peer.is_some_and(|peer| peer.is_suspect) && self.owes_too_long(follower, now);
+        let is_of_no_use = self.owes_too_long(follower, patience, now)
+            || self.deafness(id, follower.listed_at, now) >= self.deaf_max() + patience;
+        let is_suspect = peer.is_some_and(|peer| peer.is_suspect) && is_of_no_use;
         let margin = self.config.silence_max.saturating_sub(self.config.read_lease);
         let is_over =
             |peer: &crate::peer::Peer| peer.lease.is_read_over(now, self.config.read_lease, margin);

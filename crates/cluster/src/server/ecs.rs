@@ -12,7 +12,7 @@
 //! empty request with a higher number settles it. A connection on which nothing comes back for [`DEAF_MAX`] is given up for
 //! another: the far end may have gone without a word, which TCP by itself would notice after a quarter of an hour.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Action, StopReason};
@@ -20,7 +20,7 @@ use crate::map::Standing;
 use crate::message::{Change, FromEcs, ToEcs};
 use crate::server::loads::Loads;
 use crate::server::{Cx, Server};
-use crate::types::{Incarnation, Number, Time, Version};
+use crate::types::{Incarnation, Number, ServerId, Time, Version};
 
 /// How long without a request before an empty one is sent as a sign of life.
 const SILENT_MAX: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ pub(super) struct Ecs {
     /// When the first message was sent on this connection after which none came.
     deaf_since: Option<Time>,
     pub(super) loads: Loads,
+    /// Whom everybody doubts, as gossip has it.
+    doubts: BTreeSet<ServerId>,
 }
 
 impl Ecs {
@@ -86,8 +88,35 @@ impl Server {
         match self.ecs.incarnation {
             None => self.register(cx),
             // Whatever was asked on an earlier connection is settled by the answer to this.
-            Some(_) => self.request(Vec::new(), cx),
+            Some(_) => {
+                self.request(Vec::new(), cx);
+                self.tell_doubts(cx);
+            }
         }
+    }
+
+    /// Takes whom everybody doubts, and tells the coordinator, which judges accusations by it (R15).
+    pub(super) fn take_doubts(&mut self, servers: BTreeSet<ServerId>, cx: &mut Cx<'_>) {
+        self.ecs.doubts = servers;
+        if self.ecs.is_ready() {
+            self.send_doubts(cx);
+        }
+    }
+
+    /// Tells a coordinator that knows of no doubts, if there are any.
+    fn tell_doubts(&mut self, cx: &mut Cx<'_>) {
+        if !self.ecs.doubts.is_empty() {
+            self.send_doubts(cx);
+        }
+    }
+
+    fn send_doubts(&self, cx: &mut Cx<'_>) {
+        let Some(incarnation) = self.ecs.incarnation else { return };
+        cx.actions.push(Action::ToEcs(ToEcs::Doubts {
+            server: self.me(),
+            incarnation,
+            doubted: self.ecs.doubts.clone(),
+        }));
     }
 
     pub(super) fn register_again(&mut self, cx: &mut Cx<'_>) {
@@ -184,6 +213,7 @@ impl Server {
             self.ecs.incarnation = self.registering;
             self.relist_all(cx);
             self.request(Vec::new(), cx);
+            self.tell_doubts(cx);
         }
         while let Some((number, at)) = self.ecs.answers.front().copied() {
             if at > version && !mutant!("settled before the map is in force") {

@@ -100,6 +100,8 @@ impl Server {
         for (_, slot) in self.map.slots().filter(|(_, slot)| slot.is_holder(me)) {
             self.wanted.extend(slot.holders().filter(|id| *id != me));
         }
+        // Who was accused may have been removed: then there may be more to ask for.
+        self.accused_at = None;
         self.leave_old_lives(cx);
         self.connect_peers(cx);
         // Leases of the new epochs begin with the first beacons of the new version: at once, or as soon as may be.

@@ -103,6 +103,8 @@ pub struct Server {
     unsent: BTreeSet<SlotId>,
     /// Slots with a change asked for that is not settled.
     asking: BTreeSet<SlotId>,
+    /// When it accused somebody last.
+    accused_at: Option<Time>,
     /// Slots that are being handed over, and some that were when that was looked at last.
     handing: Vec<SlotId>,
     /// Changes that this server asks for not as a slot's primary, to ask for when the step ends.
@@ -158,6 +160,7 @@ impl Server {
             untold: SlotSet::default(),
             unsent: BTreeSet::new(),
             asking: BTreeSet::new(),
+            accused_at: None,
             handing: Vec::new(),
             loose: Vec::new(),
             resigning: BTreeMap::new(),
@@ -237,6 +240,7 @@ impl Server {
             Event::EcsClosed => self.ecs.closed(),
             Event::FromEcs(message) => self.ecs_said(message, cx),
             Event::Told(delta) => self.take_delta(delta, cx),
+            Event::Doubts(servers) => self.take_doubts(servers, cx),
             Event::MapPersisted(version) => self.map_persisted(version, cx),
             Event::Durable(position) => self.synced(position, cx),
             Event::StorageFailed => self.fail(cx),

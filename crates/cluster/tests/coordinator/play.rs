@@ -276,6 +276,15 @@ impl Play {
         }
     }
 
+    /// Has a server tell whom everybody doubts.
+    pub fn doubt(&mut self, server: ServerId, doubted: &[ServerId]) {
+        let actor = self.actor(server);
+        let (connection, incarnation) = (actor.connection.unwrap(), actor.incarnation);
+        let doubted = doubted.iter().copied().collect();
+        self.step(Event::Received(connection, ToEcs::Doubts { server, incarnation, doubted }));
+        assert_eq!(self.sent_count, 0, "it wants no answer");
+    }
+
     /// Opens a new connection for a server, which closes the one before without the coordinator's knowing.
     pub fn connect(&mut self, server: ServerId) -> ConnectionId {
         self.next_connection += 1;

@@ -1,6 +1,7 @@
 //! What servers ask for: the right ones get it, once, in the order of their numbers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cluster::coordinator::{ConnectionId, Event, Settings};
 use cluster::{
@@ -104,6 +105,69 @@ fn of_two_that_accuse_each_other_the_first_wins() {
         assert_eq!(now(&play, slot).primary_id(), Some(winner));
         assert!(!now(&play, slot).is_member(loser));
     }
+}
+
+#[test]
+fn who_is_doubted_by_everybody_as_a_third_server_says_accuses_in_vain_r15() {
+    // Who says so, of whom; whether the accusation of the backup against the primary is believed.
+    type Said<'a> = &'a [(usize, &'a [usize])];
+    let cases: [(Said<'_>, bool); 6] = [
+        (&[], true),
+        (&[(2, &[1])], false),
+        // The accused has an interest, and so has the accuser.
+        (&[(0, &[1])], true),
+        (&[(1, &[0]), (2, &[1])], false),
+        // A server that hears nobody doubts all others.
+        (&[(2, &[0, 1])], true),
+        (&[(2, &[1]), (3, &[0])], true),
+    ];
+    for (said, is_believed) in cases {
+        let mut play = Play::with_servers(&[1, 2, 3, 4]);
+        let (slot, members, epoch) = some_slot(&play);
+        let other = [1, 2, 3, 4].map(id).into_iter().find(|id| !members.contains(id)).unwrap();
+        let all = [members[0], members[1], members[2], other];
+        for (by, doubted) in said {
+            play.doubt(all[*by], &doubted.iter().map(|at| all[*at]).collect::<Vec<_>>());
+        }
+        play.ask(members[1], vec![Change::Depose { slot, epoch }]);
+        assert_eq!(now(&play, slot).epoch > epoch, is_believed, "deposed, {said:?}");
+        let actor = play.actor(members[1]);
+        assert_eq!(actor.answered, actor.number, "it is answered all the same");
+        // The same for the primary against its backup, where the parts are exchanged.
+        let mut play = Play::with_servers(&[1, 2, 3, 4]);
+        let all = [members[1], members[0], members[2], other];
+        for (by, doubted) in said {
+            play.doubt(all[*by], &doubted.iter().map(|at| all[*at]).collect::<Vec<_>>());
+        }
+        play.ask(members[0], vec![Change::Remove { slot, epoch, member: members[1] }]);
+        assert_eq!(now(&play, slot).epoch > epoch, is_believed, "removed, {said:?}");
+    }
+}
+
+#[test]
+fn a_doubt_counts_while_its_server_is_heard_and_until_it_says_otherwise_r15() {
+    let is_believed = |then: &dyn Fn(&mut Play, [ServerId; 3])| {
+        let mut play = Play::with_servers(&[1, 2, 3]);
+        let (slot, members, epoch) = some_slot(&play);
+        play.doubt(members[2], &[members[1]]);
+        then(&mut play, members);
+        play.ask(members[1], vec![Change::Depose { slot, epoch }]);
+        now(&play, slot).epoch > epoch
+    };
+    assert!(!is_believed(&|_, _| {}));
+    assert!(is_believed(&|play, [.., third]| play.doubt(third, &[])), "it was heard again");
+    let again = |play: &mut Play, [.., third]: [ServerId; 3]| {
+        play.connect(third);
+        play.ask(third, Vec::new());
+    };
+    assert!(is_believed(&again), "it says nothing of it on a new connection");
+    assert!(
+        !is_believed(&|play, _| play.wait(Duration::from_secs(60))),
+        "it is heard all the time"
+    );
+    let silent = |time| move |play: &mut Play, _: [ServerId; 3]| play.now = play.now + time;
+    assert!(!is_believed(&silent(small().unseen_after)), "it was heard a moment ago");
+    assert!(is_believed(&silent(small().unseen_after + Duration::from_millis(1))), "too long ago");
 }
 
 #[test]

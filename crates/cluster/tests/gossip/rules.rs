@@ -127,7 +127,7 @@ impl One {
 fn sends(actions: &[Action]) -> Vec<(ServerId, Message)> {
     let send = |action: &Action| match action {
         Action::Send { to, message, .. } => Some((*to, message.clone())),
-        Action::Pull { .. } | Action::Changed { .. } => None,
+        Action::Pull { .. } | Action::Doubts(_) | Action::Changed { .. } => None,
     };
     actions.iter().filter_map(send).collect()
 }
@@ -135,7 +135,7 @@ fn sends(actions: &[Action]) -> Vec<(ServerId, Message)> {
 fn pulls(actions: &[Action]) -> Vec<ServerId> {
     let pull = |action: &Action| match action {
         Action::Pull { from, .. } => Some(*from),
-        Action::Send { .. } | Action::Changed { .. } => None,
+        Action::Send { .. } | Action::Doubts(_) | Action::Changed { .. } => None,
     };
     actions.iter().filter_map(pull).collect()
 }
@@ -482,27 +482,41 @@ pub fn a_rumour_is_told_a_limited_number_of_times() {
 }
 
 #[test]
-fn an_accusation_is_judged_by_those_who_have_no_part_in_it() {
-    for (count, accusers, is_condemned) in [
-        (5, vec![1], false),
-        (5, vec![1, 2], false),
-        (5, vec![3, 4], true),
-        (5, vec![1, 3, 4], true),
+fn everybody_doubts_a_suspect_when_this_server_and_all_others_that_live_found_it_out_themselves_r15()
+ {
+    for (count, accusers, is_doubted) in [
+        (5, vec![1, 3, 4], false),
+        (5, vec![0], false),
+        (5, vec![0, 1], false),
+        (5, vec![0, 1, 3], true),
         (3, vec![1], false),
-        (20, vec![3, 4], false),
-        (20, vec![3, 4, 5], true),
+        (3, vec![0, 1], true),
+        (20, vec![0, 3], false),
+        (20, vec![0, 3, 4], true),
     ] {
-        // 2 is accused; 1 has an interest. Among five, this server sees it too or not.
         let mut one = One::among(count);
         one.hear_rumors(1, vec![suspect(2, 0, &accusers)]);
-        let is_by_me = count == 5 && is_condemned;
-        if is_by_me {
-            let rumor = suspect(2, 0, &[0]);
-            one.hear_rumors(1, vec![rumor]);
-        }
-        let found = one.gossip.is_suspected_by_all(id(2), id(1));
-        assert_eq!(found, is_condemned, "{count} servers, accused by {accusers:?}");
+        let found = one.gossip.is_doubted_by_all(id(2));
+        assert_eq!(found, is_doubted, "{count} servers, accused by {accusers:?}");
     }
+}
+
+#[test]
+fn whom_everybody_doubts_is_told_once_and_again_when_it_was_heard_of_r15() {
+    let mut one = One::among(3);
+    let told = |actions: Vec<Action>| {
+        let doubts = |action| match action {
+            Action::Doubts(servers) => Some(servers.into_iter().collect::<Vec<_>>()),
+            _ => None,
+        };
+        actions.into_iter().filter_map(doubts).collect::<Vec<_>>()
+    };
+    assert!(told(one.hear_rumors(1, vec![suspect(2, 0, &[1])])).is_empty(), "by another only");
+    assert_eq!(told(one.hear_rumors(1, vec![suspect(2, 0, &[0])])), [vec![id(2)]]);
+    let dead = Rumor { server: id(2), life: life(0), status: Status::Dead };
+    assert!(told(one.hear_rumors(1, vec![dead])).is_empty(), "dead is worse, and said already");
+    assert_eq!(one.seen(2), Some(Seen::Dead));
+    assert_eq!(told(one.hear_rumors(1, vec![alive(2, 1, 1)])), [vec![]]);
 }
 
 #[test]

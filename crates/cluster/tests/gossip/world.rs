@@ -346,6 +346,7 @@ impl World {
                     let version = self.nodes[at].map.version();
                     self.send(at, index(from), GossipLine::Pull { version });
                 }
+                Action::Doubts(_) => {}
                 Action::Changed { server, after, .. } => self.judge(at, index(server), after),
             }
         }

@@ -209,6 +209,10 @@ impl Maker {
                 version,
             };
         }
+        if self.0.u8(..4) == 0 {
+            let doubted = (0..self.0.usize(..4)).map(|_| self.server()).collect();
+            return ToEcs::Doubts { server, incarnation: self.incarnation(), doubted };
+        }
         ToEcs::Request {
             server,
             incarnation: self.incarnation(),

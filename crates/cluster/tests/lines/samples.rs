@@ -226,6 +226,11 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
         changes,
         loads,
     };
+    let doubts = |doubted: &[u128]| ToEcs::Doubts {
+        server: server(1),
+        incarnation: Incarnation(4),
+        doubted: doubted.iter().map(|id| server(*id)).collect(),
+    };
     vec![
         (
             register("127.0.0.1:5153", true, true),
@@ -240,6 +245,11 @@ pub(crate) fn to_ecs() -> Vec<(ToEcs, &'static str)> {
             ),
             "request 00000000000000000000000000000001 4 6 8 full depose:17:3,remove:17:3:00000000000000000000000000000002,promote:17:3:00000000000000000000000000000003:5,hand_over:17:3:00000000000000000000000000000004,resign:17:3,fail,leave 17:4096:60,4095:0:0\n",
         ),
+        (
+            doubts(&[2, 3]),
+            "doubts 00000000000000000000000000000001 4 00000000000000000000000000000002,00000000000000000000000000000003\n",
+        ),
+        (doubts(&[]), "doubts 00000000000000000000000000000001 4 -\n"),
         (
             request(false, Vec::new(), Vec::new()),
             "request 00000000000000000000000000000001 4 6 8 - - -\n",

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cluster::{
-    Action, Ask, Beacon, Condition, Config, Epoch, Event, Link, Lsn, Message, OpId, Refusal, Reply,
-    SlotMessage, Standing, State, Storage as _,
+    Action, Ask, Beacon, Condition, Config, Epoch, Event, Link, Lsn, Message, OpId, Planted,
+    Refusal, Reply, SlotMessage, Standing, State, Storage as _,
 };
 
 use crate::host::{B, C, Host, ME, held, slot};
@@ -192,10 +192,8 @@ fn a_table_of_clients_goes_in_chunks_of_the_usual_length() {
     assert_eq!(lens.collect::<Vec<_>>(), [30, 30, 30, 10]);
 }
 
-/// The acknowledgement of a record may be older than who waits for it: it proves that the record is committed, and not that
-/// this server is still the primary.
-#[test]
-fn what_a_pending_record_leads_to_is_told_only_with_the_leases_of_a_read_r13() {
+/// Returns what a condition is told that waited for a pending record, when its primary had no lease.
+fn told_of_what_was_pending() -> Option<Reply> {
     let absent = Ask::Put {
         value: (*b"w").into(),
         expires_at_ms: None,
@@ -209,7 +207,17 @@ fn what_a_pending_record_leads_to_is_told_only_with_the_leases_of_a_read_r13() {
     let link = host.out(B);
     host.ack(link);
     assert!(matches!(host.reply(OpId(second.0 - 1)), Some(Reply::Stored(_))));
-    assert_eq!(host.reply(second), Some(Reply::Refused(Refusal::Stopped)), "no lease was granted");
+    host.reply(second)
+}
+
+/// The acknowledgement of a record may be older than who waits for it: it proves that the record is committed, and not that
+/// this server is still the primary.
+#[test]
+fn what_a_pending_record_leads_to_is_told_only_with_the_leases_of_a_read_r13() {
+    assert_eq!(told_of_what_was_pending(), Some(Reply::Refused(Refusal::Stopped)));
+    let _planted = Planted::new("a pending state told without a lease");
+    let told = told_of_what_was_pending();
+    assert!(matches!(told, Some(Reply::ConditionFailed(_))), "the planted defect shows: {told:?}");
 }
 
 #[test]

@@ -203,6 +203,13 @@ impl Host {
         }
     }
 
+    /// The coordinator says something that is no news.
+    pub fn hear_ecs(&mut self) {
+        let (from, to) = (Version(self.version), Version(self.version));
+        let delta = Delta { from, to, servers: vec![], ring: None, slots: vec![] };
+        self.step(Event::FromEcs(FromEcs::Push(delta)));
+    }
+
     /// The peer's own session, on which it speaks as primary.
     pub fn greet(&mut self, peer: ServerId) -> Link {
         self.epochs += 1;
@@ -241,9 +248,18 @@ impl Host {
 
     /// A beacon comes that echoes nothing.
     pub fn beacon(&mut self, link: Link) {
+        self.beacon_with(link, None);
+    }
+
+    /// A beacon comes of a peer that has heard what this server sent just now, and grants it leases.
+    pub fn echo(&mut self, link: Link) {
+        self.beacon_with(link, Some((Incarnation(1), self.now)));
+    }
+
+    fn beacon_with(&mut self, link: Link, echo: Option<(Incarnation, Time)>) {
         let beacon = Beacon {
             sent_at: self.now,
-            echo: None,
+            echo,
             is_grant: true,
             is_read_grant: true,
             version: Version(self.version),

@@ -13,6 +13,7 @@
     reason = "the whole crate is a test, and a test says what it expects by failing"
 )]
 
+mod accusing;
 mod bounds;
 mod damage;
 #[path = "../sim/disk.rs"]

@@ -461,7 +461,7 @@ impl World {
                 return Some(format!("slot {}: {text}", id.index()));
             }
         }
-        None
+        self.unheard()
     }
 
     /// Returns how the members of a slot differ.

@@ -19,11 +19,14 @@ mod ambush;
 mod asks;
 mod check;
 mod client;
+#[cfg(test)]
+mod deaf;
 mod disk;
 mod ecs;
 mod engine;
 mod faults;
 mod gather;
+mod gossip;
 mod hang;
 mod history;
 mod invariants;

@@ -71,6 +71,16 @@ pub struct Network {
     rng: Rng,
 }
 
+/// Draws how long a message takes.
+pub fn delay(rng: &mut Rng, is_slow: bool) -> Nanos {
+    let draw = rng.u64(..);
+    let (kind, size) = (draw & 0xff, draw >> 8);
+    if is_slow && kind < 160 {
+        return MS + size % (149 * MS);
+    }
+    if kind < 230 { 50_000 + size % 300_000 } else { 50_000 + size % 1_950_000 }
+}
+
 impl Network {
     /// Returns a network of so many nodes.
     pub fn new(node_count: usize, rng: Rng) -> Self {
@@ -80,12 +90,7 @@ impl Network {
 
     /// Draws how long a message takes.
     pub fn delay(&mut self) -> Nanos {
-        let draw = self.rng.u64(..);
-        let (kind, size) = (draw & 0xff, draw >> 8);
-        if self.slow > 0 && kind < 160 {
-            return MS + size % (149 * MS);
-        }
-        if kind < 230 { 50_000 + size % 300_000 } else { 50_000 + size % 1_950_000 }
+        delay(&mut self.rng, self.slow > 0)
     }
 
     /// Returns whether messages from one node to the other are held now.

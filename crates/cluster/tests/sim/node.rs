@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 use crate::disk::{Crash, Disk, SimStorage};
 use crate::engine::EngineStorage;
+use crate::gossip::Talk;
 use crate::network::Parcel;
 use crate::plan::{Policy, Under};
 use crate::queue::{MS, Nanos, SECOND, What};
@@ -18,7 +19,6 @@ use crate::world::World;
 
 /// What a server's process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-
 pub enum State {
     /// It runs.
     Up,
@@ -50,6 +50,8 @@ pub struct Host {
     pub boot: u32,
     /// The machine, while the process runs.
     pub machine: Option<Server>,
+    /// Its gossip.
+    pub talk: Talk,
     /// The disk.
     pub disk: Box<dyn Disk>,
     /// The map on the disk.
@@ -65,7 +67,8 @@ pub struct Host {
     /// Whether an earlier life lost what it may have acknowledged, and the coordinator was not told yet.
     owes: bool,
     is_complete: bool,
-    life: u64,
+    /// Drawn by each life.
+    pub life: u64,
     /// Reads under way, with what they found if they looked early.
     reads: Vec<Option<(ReadTicket, Bytes, Option<Found>)>>,
     pages: Vec<Option<PageTicket>>,
@@ -116,6 +119,7 @@ impl Host {
             state: State::Down,
             boot: 0,
             machine: None,
+            talk: Talk::default(),
             disk,
             map,
             persists: VecDeque::new(),
@@ -185,7 +189,7 @@ impl Host {
 }
 
 /// Puts something into the first free place.
-fn put<T>(places: &mut Vec<Option<T>>, what: T) -> usize {
+pub fn put<T>(places: &mut Vec<Option<T>>, what: T) -> usize {
     match places.iter().position(Option::is_none) {
         Some(index) => {
             places[index] = Some(what);
@@ -221,6 +225,7 @@ impl World {
         let is_complete = host.is_complete;
         tell!(self, "s{} starts, complete: {is_complete}", node + 1);
         self.queue.push(self.now, What::Tick { node, boot });
+        self.queue.push(self.now, What::GossipTick { node, boot });
         self.queue.push(at, What::EcsConnect { node, boot });
         self.check_start(node);
     }
@@ -254,6 +259,7 @@ impl World {
         (host.dying, host.fails_sync) = (None, false);
         host.held.clear();
         host.gathered.clear();
+        host.talk = Talk::default();
         host.disk.crash(crash);
         let ops = std::mem::take(&mut host.ops);
         let (boot, is_silent) = (host.boot, crash == Crash::Power);
@@ -380,6 +386,7 @@ impl World {
             // An operator looks at it; after a failed sync the page cache is worth nothing.
             StopReason::Failed => self.crash(node, Crash::Power, Some(again)),
             StopReason::Left => {
+                self.end_gossip(node);
                 self.crash(node, Crash::Kill, None);
                 self.servers[node].state = State::Out;
                 self.has_left(node);

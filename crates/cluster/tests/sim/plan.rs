@@ -171,6 +171,7 @@ impl Plan {
         let slots = if kind < 2 { SLOT_COUNT_MAX } else { slots };
         let config = if is_slow { slow_moves(&mut rng) } else { config(&mut rng) };
         let rejoin = [1_500, 3_000, 3_000, 10_000][rng.usize(0..4)];
+        let told_count_max = [None, Some(1), Some(3), Some(3)][stream(seed, 8).usize(0..4)];
         Self {
             seed,
             servers,
@@ -194,6 +195,7 @@ impl Plan {
                 rejoin_grace: Duration::from_millis(rejoin),
                 learner_count_max: rng.usize(1..=8),
                 learner_max: Duration::from_secs(rng.u64(2..=30).max(if is_slow { 60 } else { 0 })),
+                told_count_max,
                 ..Settings::default()
             },
             tide: None,
@@ -251,10 +253,13 @@ impl Plan {
 
     /// Returns a generator of its own for one purpose, so that a draw more for one does not shift the others.
     pub fn rng(&self, stream: u64) -> Rng {
-        let mut rng =
-            Rng::with_seed(self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stream << 32));
-        Rng::with_seed(rng.u64(..))
+        self::stream(self.seed, stream)
     }
+}
+
+fn stream(seed: u64, stream: u64) -> Rng {
+    let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stream << 32));
+    Rng::with_seed(rng.u64(..))
 }
 
 /// Default times; small limits now and then, so that they are met.

@@ -16,6 +16,10 @@ pub const SECOND: Nanos = 1_000 * MS;
 pub enum What {
     /// The server's machine is told that time has passed.
     Tick { node: usize, boot: u32 },
+    /// The server's gossip is told that time has passed.
+    GossipTick { node: usize, boot: u32 },
+    /// Something of gossip arrives.
+    Letter { index: usize },
     /// The coordinator is told that time has passed.
     EcsTick { boot: u32 },
     /// The first message on its way to this end arrives.

@@ -109,6 +109,10 @@ pub fn to_ecs(message: &ToEcs) -> String {
                 "register life {life:x} complete {is_complete} standby {is_standby} map {version}"
             )
         }
+        ToEcs::Doubts { incarnation, doubted, .. } => {
+            let doubted: Vec<_> = doubted.iter().map(|server| name(*server)).collect();
+            format!("in life {incarnation} all doubt [{}]", doubted.join(", "))
+        }
         ToEcs::Request { incarnation, number, version, changes, .. } => {
             let changes: Vec<_> = changes.iter().map(change).collect();
             format!("request {number} of life {incarnation}, map {version}: {}", changes.join(", "))

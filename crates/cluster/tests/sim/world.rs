@@ -9,7 +9,7 @@
 //! | file | what |
 //! |---|---|
 //! | `queue` `plan` `run` `measure` `report` `trace` `words` | the loop, what is drawn, what comes out |
-//! | `node` `disk` | the host of a server, its storage |
+//! | `node` `gather` `gossip` `disk` | the host of a server and of its gossip, its storage |
 //! | `ecs` | the coordinator's host |
 //! | `asks` `client` | the clients' host, the clients |
 //! | `network` `faults` `ambush` `hang` | what goes wrong |
@@ -30,6 +30,7 @@ use crate::asks::Attempt;
 use crate::client::{Client, ClientAction, ClientEvent, Mix};
 use crate::ecs::EcsHost;
 use crate::faults::Faults;
+use crate::gossip::Letter;
 use crate::history::History;
 use crate::invariants::SlotTruth;
 use crate::measure::Probes;
@@ -58,6 +59,10 @@ pub struct World {
     pub net: Network,
     /// Draws for connections and clients' ways.
     pub net_rng: Rng,
+    /// Gossip on its way.
+    pub letters: Vec<Option<Letter>>,
+    /// Draws for gossip.
+    pub gossip_rng: Rng,
     /// The servers.
     pub servers: Vec<Host>,
     /// The coordinator.
@@ -130,6 +135,8 @@ impl World {
             trace: Trace::new(plan.is_traced),
             net: Network::new(node_count, plan.rng(1)),
             net_rng: plan.rng(2),
+            letters: Vec::new(),
+            gossip_rng: plan.rng(7),
             servers: (0..count).map(host).collect(),
             ecs: EcsHost::new(plan.settings.clone(), plan.rng(3)),
             clients: (0..plan.clients).map(client).collect(),
@@ -183,6 +190,7 @@ impl World {
     fn waits_for(&self, what: &What) -> Option<usize> {
         match *what {
             What::Tick { node, .. }
+            | What::GossipTick { node, .. }
             | What::SyncDone { node, .. }
             | What::Persisted { node, .. }
             | What::ReadDone { node, .. }
@@ -194,6 +202,7 @@ impl World {
             What::Deliver { conn, end, .. } | What::Closed { conn, end } => {
                 Some(self.net.conns[conn].nodes[end])
             }
+            What::Letter { index } => self.addressee(index),
             What::Request { attempt } => Some(self.attempts[attempt].node),
             _ => None,
         }
@@ -210,6 +219,8 @@ impl World {
         }
         match what {
             What::Tick { node, boot } => self.tick(node, boot),
+            What::GossipTick { node, boot } => self.tick_gossip(node, boot),
+            What::Letter { index } => self.letter(index),
             What::EcsTick { boot } => self.tick_ecs(boot),
             What::Deliver { conn, end, turn } => self.deliver(conn, end, turn),
             What::Closed { conn, end } => self.closed(conn, end),
