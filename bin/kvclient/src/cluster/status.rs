@@ -132,6 +132,12 @@ fn verdict(status: &Status) -> String {
             things(all, "slot")
         );
     }
+    let unseen = status.servers.iter().filter(|server| !server.is_seen);
+    let waiting: usize = unseen.map(|server| server.primary).sum();
+    if waiting > 0 {
+        let all = things(all, "slot");
+        return format!("{} of {all} wait for servers that are not seen", count(waiting));
+    }
     if slots.short_of_copies > 0 {
         let mut line = format!(
             "all {} are served; {} have fewer than {copies}",
@@ -216,5 +222,13 @@ mod tests {
         ] {
             assert_eq!(verdict(&told(&slots, "")), expected);
         }
+    }
+
+    #[test]
+    fn slots_whose_primary_is_not_seen_are_not_said_to_be_served() {
+        let mut status = told(&slots(4096, 0, 0), "");
+        let gone = status.servers.iter_mut().find(|server| !server.is_seen).unwrap();
+        gone.primary = 37;
+        assert_eq!(verdict(&status), "37 of 4,096 slots wait for servers that are not seen");
     }
 }

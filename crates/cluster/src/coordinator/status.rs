@@ -476,6 +476,10 @@ impl Coordinator {
                     "{id} ({address}) is not seen: after {after_ms} ms it is taken off the ring"
                 ))
             }
+            Standing::Away if !server.is_seen && server.primary > 0 => Some(format!(
+                "{id} ({address}) is away and holds the only complete copy of {} slots, which wait for it: start it",
+                server.primary
+            )),
             Standing::Away if !server.is_seen => {
                 Some(format!("{id} ({address}) is away; it joins again when it is started"))
             }

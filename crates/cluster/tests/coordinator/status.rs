@@ -100,6 +100,9 @@ fn one_who_is_not_seen_is_told_of_and_planned_without() {
     play.wait(Duration::from_secs(12));
     let away = status(&play);
     assert_eq!(away.servers[3].standing, Standing::Away);
+    // Nobody asks for its slots here, as if nobody had a copy.
+    assert!(away.servers[3].primary > 0);
+    assert!(away.hints.iter().any(|hint| hint.contains("wait for it: start it")), "{away:?}");
     assert_eq!(away.moves, plan(&play, Wish::Nothing).moves);
     // With most servers unseen nothing happens by itself, and the status says so.
     for name in [2, 3] {
