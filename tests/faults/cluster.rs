@@ -232,6 +232,14 @@ impl Cluster {
         is_off && status.slots.complete == usize::from(status.slot_count)
     }
 
+    /// Returns whether what is not whole has its last copy on a server that is down: nobody but that server can make it whole.
+    pub(crate) fn waits_for_the_dead(&self) -> bool {
+        let Some(status) = self.status() else { return false };
+        let dead = status.servers.iter().filter(|server| !server.is_seen && server.owned == 0);
+        let last: usize = dead.map(|server| server.primary).sum();
+        last > 0 && status.slots.complete + last >= usize::from(status.slot_count)
+    }
+
     /// Returns the servers that were asked to leave, or have left.
     fn leavers(&mut self) -> impl Iterator<Item = &mut Node> {
         let on_ring = &self.on_ring;

@@ -245,6 +245,9 @@ impl Run {
         let is_off = there[index].must_be_off().is_some_and(|number| self.cluster.is_off(number));
         self.asked_at = Instant::now();
         if !is_off && there[index].until + OFF_MAX < now {
+            if self.cluster.waits_for_the_dead() {
+                return Ok(Some(index));
+            }
             return Err(format!("{} was not taken off the ring", there[index].places[0]));
         }
         Ok(is_off.then_some(index))
