@@ -34,19 +34,16 @@ impl Reader {
     /// Answers a get of `key`, which lies at `token`.
     pub(crate) fn get(&mut self, shared: &Shared, token: Token, key: &[u8], replies: &mut Replies) {
         let dialect = shared.common.dialect;
-        let answer = |found: Result<Option<Found<'_>>, Error>, replies: &mut Replies| {
-            let reply = match found {
-                Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
-                    return answer_large(key, found.value, dialect, replies);
-                }
-                Ok(Some(found)) => Reply::GetSuccess { key: key.into(), value: found.value.into() },
-                Ok(None) => Reply::GetNotFound { key: key.into() },
-                Err(error) => {
-                    log::error!("a read failed: {error}");
-                    Reply::GetError { key: key.into(), reason: error.to_string().into() }
-                }
-            };
-            reply.encode_into(dialect, replies.buffer());
+        let answer = |found: Result<Option<Found<'_>>, Error>, replies: &mut Replies| match found {
+            Ok(Some(found)) if is_large_and_plain(found.value, dialect) => {
+                answer_large(key, found.value, dialect, replies);
+            }
+            Ok(found) => encode_found(false, key, found, dialect, replies.buffer()),
+            Err(error) => {
+                log::error!("a read failed: {error}");
+                let reason = error.to_string().into();
+                Reply::GetError { key: key.into(), reason }.encode_into(dialect, replies.buffer());
+            }
         };
         self.find(shared, token, key, replies, answer);
     }
@@ -60,19 +57,16 @@ impl Reader {
         replies: &mut Replies,
     ) {
         let answer = |found: Result<Option<Found<'_>>, Error>, replies: &mut Replies| {
-            let reply = match found {
-                Ok(Some(found)) => Reply::ReadSuccess {
-                    key: key.into(),
-                    version: found.lsn.0,
-                    value: found.value.into(),
-                },
-                Ok(None) => Reply::ReadNotFound { key: key.into() },
+            let dialect = shared.common.dialect;
+            match found {
+                Ok(found) => encode_found(true, key, found, dialect, replies.buffer()),
                 Err(error) => {
                     log::error!("a read failed: {error}");
-                    Reply::ReadError { key: key.into(), reason: error.to_string().into() }
+                    let reason = error.to_string().into();
+                    Reply::ReadError { key: key.into(), reason }
+                        .encode_into(dialect, replies.buffer());
                 }
-            };
-            reply.encode_into(shared.common.dialect, replies.buffer());
+            }
         };
         self.find(shared, token, key, replies, answer);
     }
@@ -109,6 +103,25 @@ impl Reader {
     pub(crate) fn rest(&mut self) {
         self.record = Vec::with_capacity(KEPT_LEN.min(self.record.capacity()));
     }
+}
+
+/// Appends what is told of a key: its value, or with its version too.
+pub(crate) fn encode_found(
+    has_version: bool,
+    key: &[u8],
+    found: Option<Found<'_>>,
+    dialect: Dialect,
+    out: &mut Vec<u8>,
+) {
+    let reply = match (found, has_version) {
+        (Some(found), false) => Reply::GetSuccess { key: key.into(), value: found.value.into() },
+        (Some(found), true) => {
+            Reply::ReadSuccess { key: key.into(), version: found.lsn.0, value: found.value.into() }
+        }
+        (None, false) => Reply::GetNotFound { key: key.into() },
+        (None, true) => Reply::ReadNotFound { key: key.into() },
+    };
+    reply.encode_into(dialect, out);
 }
 
 /// Answers with a value that is sent from where it stands.

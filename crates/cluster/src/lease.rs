@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use crate::types::{Incarnation, ServerId, Time, Version};
 
-/// Grants remembered of one peer: a newer one may be of a map that is still on its way, so the ones before it
-/// are kept while they last. At one beacon each 100 ms and 400 ms of lease few more than half of this are alive; beacons of
-/// changed maps come in between, and then the newest that counts for the present map is kept whatever comes.
-const GRANT_COUNT_MAX: usize = 8;
+/// Grants remembered of one peer: a newer one may be of a map that is still on its way, or grant less, so the ones before it
+/// are kept while they last. At one beacon each 100 ms and 400 ms of lease that is a handful. Beacons of changed maps come in between, each 20 ms
+/// at most; should there be more, the newest that counts for the present map is kept whatever comes.
+const GRANT_COUNT_MAX: usize = 24;
 
 /// A grant received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +63,10 @@ impl Lease {
         }
     }
 
-    /// Notes a grant that came, where the holder's map is at `at`. A late one never shortens anything, and one of a map that is
-    /// still on its way takes nothing from the map that is here.
-    pub(crate) fn hold(&mut self, grant: Grant, at: Version) {
+    /// Notes a grant that came, where the holder's map is at `at`, and forgets those that have lasted for all of `lasting`. A late
+    /// one never shortens anything, and one of a map that is still on its way takes nothing from the map that is here.
+    pub(crate) fn hold(&mut self, grant: Grant, at: Version, (now, lasting): (Time, Duration)) {
+        self.grants.retain(|held| now < held.sent_at + lasting);
         if self.grants.len() == GRANT_COUNT_MAX {
             let known = self.grants.iter().enumerate().filter(|(_, held)| held.version <= at);
             let kept = known.max_by_key(|(_, held)| held.sent_at).map(|(index, _)| index);
@@ -112,36 +113,30 @@ impl Lease {
         lasting.map(|grant| grant.version).filter(|version| *version <= at).max()
     }
 
-    /// Returns whether a primary lease lasts that counts for a slot changed last at `changed`, with the map at `at`.
-    pub(crate) fn is_primary(
+    /// Returns when the last primary lease ends that counts for a slot changed last at `changed`, with the map at `at`.
+    pub(crate) fn primary_until(
         &self,
-        now: Time,
         lease: Duration,
         changed: Version,
         at: Version,
-    ) -> bool {
-        self.grants.iter().any(|grant| {
-            grant.is_primary && now < grant.sent_at + lease && counts(grant.version, changed, at)
-        })
+    ) -> Option<Time> {
+        let that_count = |grant: &&Grant| grant.is_primary && counts(grant.version, changed, at);
+        self.grants.iter().filter(that_count).map(|grant| grant.sent_at + lease).max()
     }
 
-    /// Returns whether a read lease lasts that counts for a slot changed last at `changed`, of which `backups` are the
+    /// Returns when the last read lease ends that counts for a slot changed last at `changed`, of which `backups` are the
     /// backups: its primary must have held a primary lease of each.
-    pub(crate) fn is_read(
+    pub(crate) fn read_until(
         &self,
-        now: Time,
         read_lease: Duration,
         (changed, at): (Version, Version),
         backups: &[ServerId],
-    ) -> bool {
-        self.grants.iter().any(|grant| {
-            grant.is_read
-                && now < grant.sent_at + read_lease
-                && counts(grant.version, changed, at)
-                && backups
-                    .iter()
-                    .all(|other| grant.leases.get(other).is_some_and(|version| *version >= changed))
-        })
+    ) -> Option<Time> {
+        let that_count = |grant: &&Grant| {
+            let is_held = |other| grant.leases.get(other).is_some_and(|held| *held >= changed);
+            grant.is_read && counts(grant.version, changed, at) && backups.iter().all(is_held)
+        };
+        self.grants.iter().filter(that_count).map(|grant| grant.sent_at + read_lease).max()
     }
 }
 
@@ -170,13 +165,13 @@ mod tests {
     }
 
     fn is_primary(lease: &Lease, now: Time, changed: u64, at: u64) -> bool {
-        lease.is_primary(now, LEASE, Version(changed), Version(at))
+        lease.primary_until(LEASE, Version(changed), Version(at)).is_some_and(|end| now < end)
     }
 
     #[test]
     fn a_lease_counts_from_when_the_echoed_beacon_was_sent_r13() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5), Version(5));
+        lease.hold(grant(ms(1000), 5), Version(5), (ms(0), LEASE));
         assert!(is_primary(&lease, ms(1399), 5, 5));
         assert!(!is_primary(&lease, ms(1400), 5, 5));
     }
@@ -184,15 +179,15 @@ mod tests {
     #[test]
     fn a_late_grant_shortens_nothing_r12() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5), Version(5));
-        lease.hold(grant(ms(900), 5), Version(5));
+        lease.hold(grant(ms(1000), 5), Version(5), (ms(0), LEASE));
+        lease.hold(grant(ms(900), 5), Version(5), (ms(0), LEASE));
         assert!(is_primary(&lease, ms(1399), 5, 5));
     }
 
     #[test]
     fn a_grant_counts_only_for_slots_that_both_know_alike_r9() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5), Version(5));
+        lease.hold(grant(ms(1000), 5), Version(5), (ms(0), LEASE));
         assert!(!is_primary(&lease, ms(1001), 6, 6), "the slot changed since");
         assert!(is_primary(&lease, ms(1001), 5, 6), "another slot changed since");
         assert!(!is_primary(&lease, ms(1001), 3, 4), "of a map that is not here yet");
@@ -200,10 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn what_has_run_out_is_forgotten_and_what_lasts_is_kept() {
+        let mut lease = Lease::default();
+        for sent in 0..100 {
+            let sent_at = ms(1000 + 20 * sent);
+            lease.hold(grant(sent_at, 5), Version(5), (sent_at, LEASE));
+        }
+        assert_eq!(lease.grants.len(), 20);
+        assert_eq!(lease.grants.front().map(|held| held.sent_at), Some(ms(2600)));
+    }
+
+    #[test]
     fn the_grant_before_lasts_while_a_newer_map_is_on_its_way() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(1000), 5), Version(5));
-        lease.hold(grant(ms(1100), 6), Version(6));
+        lease.hold(grant(ms(1000), 5), Version(5), (ms(0), LEASE));
+        lease.hold(grant(ms(1100), 6), Version(6), (ms(0), LEASE));
         assert!(is_primary(&lease, ms(1350), 5, 5));
         assert!(!is_primary(&lease, ms(1450), 5, 5));
         assert!(is_primary(&lease, ms(1450), 6, 6));
@@ -212,10 +218,10 @@ mod tests {
     #[test]
     fn a_holder_that_lags_many_maps_keeps_the_newest_grant_of_its_own() {
         let mut lease = Lease::default();
-        lease.hold(grant(ms(900), 5), Version(5));
-        lease.hold(grant(ms(1000), 5), Version(5));
+        lease.hold(grant(ms(900), 5), Version(5), (ms(0), LEASE));
+        lease.hold(grant(ms(1000), 5), Version(5), (ms(0), LEASE));
         for later in 1..=2 * GRANT_COUNT_MAX as u64 {
-            lease.hold(grant(ms(1000 + later), 5 + later), Version(5));
+            lease.hold(grant(ms(1000 + later), 5 + later), Version(5), (ms(0), LEASE));
             assert!(is_primary(&lease, ms(1399), 5, 5), "{later} versions behind");
             assert!(lease.grants.len() <= GRANT_COUNT_MAX);
         }
@@ -226,9 +232,9 @@ mod tests {
         let (one, two) = (ServerId(1), ServerId(2));
         let mut lease = Lease::default();
         let leases = BTreeMap::from([(one, Version(5)), (two, Version(3))]);
-        lease.hold(Grant { leases, ..grant(ms(1000), 5) }, Version(5));
+        lease.hold(Grant { leases, ..grant(ms(1000), 5) }, Version(5), (ms(0), LEASE));
         let is_read = |changed, backups: &[ServerId]| {
-            lease.is_read(ms(1001), LEASE, (Version(changed), Version(5)), backups)
+            lease.read_until(LEASE, (Version(changed), Version(5)), backups).is_some()
         };
         assert!(is_read(5, &[one]));
         assert!(is_read(3, &[one, two]));

@@ -34,6 +34,7 @@ mod map;
 mod message;
 mod peer;
 mod pending;
+mod permit;
 mod replica;
 pub mod server;
 mod slot_set;
@@ -50,6 +51,7 @@ pub use map::{Delta, DeltaError, Map, Server as ServerInfo, Slot, Standing};
 pub use message::{Beacon, Change, FromEcs, Message, RequestEntry, SlotMessage, State, ToEcs};
 #[cfg(feature = "mutants")]
 pub use mutants::{ELASTIC_MUTANTS, GOSSIP_MUTANTS, MUTANTS, Planted};
+pub use permit::{Look, Permits};
 pub use server::{Identity, Peek, Role, Server};
 pub use storage::{Entry, Page, PendingInfo, Position, Refused, Storage};
 pub use types::{

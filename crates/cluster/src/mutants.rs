@@ -34,6 +34,12 @@ mod planted {
     pub const MUTANTS: &[(&str, &str)] = &[
         ("reads without a lease", "R13"),
         ("lease counted from receipt", "R13"),
+        ("a read by a permit not confirmed", "R13"),
+        ("a permit kept in a new epoch", "R9"),
+        ("a permit kept with a record pending", "R14"),
+        ("a permit kept though reads are to stop", "R21"),
+        ("a permit kept though a joiner counts", "R22"),
+        ("a permit kept while a slot is handed over", "R23"),
         ("lease longer than the grace", "R13"),
         ("grace shorter than the leases", "R15"),
         ("a read checked only before its value is read", "R13"),

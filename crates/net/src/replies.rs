@@ -146,7 +146,13 @@ impl Replies {
     /// Returns whether every reply was completed and sent.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.gathered.is_empty() && self.outbox.is_idle()
+        self.gathered.is_empty() && self.is_idle()
+    }
+
+    /// Returns whether every reply but those gathered now was completed and sent.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_idle()
     }
 
     /// Sends what was gathered as far as that goes without waiting for the peer; the rest goes on aside.

@@ -19,6 +19,7 @@ use cluster::{Event, Link, Message, ServerId};
 use net::{Next, Peer, Refusal, Replies};
 
 use super::Node;
+use super::machine::Core;
 
 /// How long a peer's machine may take to accept a connection. Short: leases run meanwhile, and it is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -150,9 +151,15 @@ impl PeerSession {
             return Next::Close;
         }
         if let Some(link) = self.link.filter(|_| !messages.is_empty()) {
-            self.node.run(|core| {
+            // Leases hang on beacons: they do not wait behind writes.
+            let has_beacon = messages.iter().any(|message| matches!(message, Message::Beacon(_)));
+            let give = |core: &mut Core| {
                 core.step_all(messages.into_iter().map(|message| Event::Received(link, message)));
-            });
+            };
+            match has_beacon {
+                true => self.node.run(give),
+                false => self.node.run_patiently(give),
+            }
         }
         match outcome {
             Ok(()) => Next::Continue,

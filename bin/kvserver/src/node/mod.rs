@@ -40,12 +40,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use bitcask::{Error, Store};
+use bitcask::{Error, Found, Store};
 use cluster::coordinator::WholeMap;
 use cluster::lines::Secret;
-use cluster::{Bytes, Event, Link, ReadTicket, Role, ServerId, SlotId, Standing, StopReason};
+use cluster::{
+    Bytes, Event, Link, Permits, ReadTicket, Role, ServerId, SlotId, Standing, StopReason,
+};
 use crossbeam_channel::Sender;
 use hashring::{Ring, Token, arcs_by};
+use net::LARGE_REPLY_LEN;
 use protocol::{Limits, Range, write_ranges};
 
 pub(crate) use self::kept::Kept;
@@ -67,7 +70,7 @@ const BACKLOG_LOOK: Duration = Duration::from_millis(1);
 /// Looks at the lock before its holder is given the processor.
 const SPIN_COUNT: u32 = 200;
 
-/// Times the processor is given away before the thread sleeps.
+/// Times a thread that can wait gives its processor away before it sleeps.
 const YIELD_COUNT: u32 = 20;
 
 /// Why a server that is one of a cluster ends.
@@ -83,6 +86,8 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Node {
     core: Mutex<Core>,
+    /// What may be read without the lock.
+    permits: Arc<Permits>,
     store: Store,
     syncer: sync::Syncer,
     id: ServerId,
@@ -121,12 +126,19 @@ struct Ranges {
 impl Node {
     /// Gives the machine events, and does what it says.
     fn run(self: &Arc<Self>, give: impl FnOnce(&mut Core)) {
-        let effects = {
-            let mut core = self.lock();
-            give(&mut core);
-            core.end()
-        };
+        let effects = Self::step(self.lock(), give);
         self.carry_out(effects);
+    }
+
+    /// The same for what comes in numbers, and can wait for the processor.
+    fn run_patiently(self: &Arc<Self>, give: impl FnOnce(&mut Core)) {
+        let effects = Self::step(self.lock_yielding(YIELD_COUNT), give);
+        self.carry_out(effects);
+    }
+
+    fn step(mut core: MutexGuard<'_, Core>, give: impl FnOnce(&mut Core)) -> Effects {
+        give(&mut core);
+        core.end()
     }
 
     /// Gives the machine one event.
@@ -223,6 +235,26 @@ impl Node {
             waiter.fail(&error.to_string());
         }
         effects
+    }
+
+    /// Gives `tell` what there is of a key, if it can be told without the machine, which has permitted reads of the slot.
+    /// Returns whether it could.
+    pub(crate) fn read_by_permit(
+        &self,
+        slot: SlotId,
+        key: &[u8],
+        buf: &mut Vec<u8>,
+        tell: impl FnOnce(Option<Found<'_>>),
+    ) -> bool {
+        let Some(look) = self.permits.look(slot, clock::now()) else { return false };
+        // A read that fails is the machine's to hear of.
+        let Ok(found) = self.store.get(engine_slot(slot), key, buf) else { return false };
+        let is_small = found.as_ref().is_none_or(|found| found.value.len() < LARGE_REPLY_LEN);
+        let is_told = is_small && self.permits.confirm(look, clock::now());
+        if is_told {
+            tell(found);
+        }
+        is_told
     }
 
     /// Returns the slot of a key.
@@ -381,9 +413,16 @@ impl Node {
     }
 
     /// Takes the lock. Its holder is a few microseconds in it, less than a thread takes to fall asleep and be woken: so
-    /// it is worth a short wait awake, and then to give the processor to a holder that was preempted.
+    /// it is worth a short wait awake.
     fn lock(&self) -> MutexGuard<'_, Core> {
-        for round in 0..SPIN_COUNT + YIELD_COUNT {
+        self.lock_yielding(0)
+    }
+
+    /// Takes the lock; gives the processor to others before it sleeps, as the holder may have been preempted. That makes writes of many
+    /// faster, but whoever yields goes behind everybody else who wants to run, for a tenth of a second with fifty of them:
+    /// not for the ticker, on which leases hang.
+    fn lock_yielding(&self, yield_count: u32) -> MutexGuard<'_, Core> {
+        for round in 0..SPIN_COUNT + yield_count {
             match self.core.try_lock() {
                 Ok(core) => return core,
                 Err(TryLockError::Poisoned(_)) => break,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bitcask::Found;
 use cluster::lines::{Opening, Secret, read_opening};
 use cluster::{Ask, Bytes, Event, SlotId};
 use hashring::Token;
@@ -22,11 +23,13 @@ use protocol::{Condition, Error, Framer, Reply, Request, With};
 use super::Node;
 use super::gossip::GossipSession;
 use super::links::{PeerSession, refusal_line};
+use super::machine::Core;
 use super::ops::{Batch, Kind, Waiter};
 use crate::common::Common;
 use crate::counts::{self, Counts};
 use crate::info;
 use crate::own_writes::OwnWrites;
+use crate::reads::encode_found;
 use crate::scan::{Scanner, Source};
 
 /// Operations given to the machine under one lock, so that nobody waits for it for long.
@@ -35,6 +38,9 @@ const BATCH_COUNT_MAX: usize = 256;
 /// Bytes of values that a connection may be answered later, because of writes before them whose outcomes are awaited; a
 /// read that would pass this waits for them.
 const AHEAD_LEN_MAX: usize = 256 * 1024;
+
+/// Memory that a connection keeps for reading values.
+const KEPT_LEN: usize = 16 * 1024;
 
 /// Slots that are told together that a client needs to be remembered no more.
 const FORGET_COUNT_MAX: usize = 64;
@@ -77,6 +83,8 @@ pub(crate) struct Client {
     scanner: Scanner,
     own_writes: OwnWrites,
     gathered: Vec<Gathered>,
+    /// Values are read into it.
+    record: Vec<u8>,
     /// Bytes of values that replies not settled yet hold.
     ahead_len: usize,
 }
@@ -116,6 +124,7 @@ impl net::Service for ClusterService {
             scanner: Scanner::default(),
             own_writes: OwnWrites::default(),
             gathered: Vec::new(),
+            record: Vec::new(),
             ahead_len: 0,
         };
         Session { who: Who::Client(Box::new(client)), is_met: false }
@@ -264,6 +273,11 @@ impl Client {
     fn read(&mut self, kind: Kind, key: &[u8], replies: &mut Replies) {
         self.common.counts.add(self.number, counts::Kind::Get);
         let token = Token::of_key(key);
+        // Nothing is before it whose outcome it would have to wait for.
+        if self.gathered.is_empty() && replies.is_idle() && self.read_now(kind, token, key, replies)
+        {
+            return;
+        }
         if self.gathered.iter().any(|g| g.is_write() && *g.key == *key) {
             self.submit(replies);
         }
@@ -274,6 +288,20 @@ impl Client {
             // Its room must not be held until writes behind it are answered.
             self.submit(replies);
         }
+    }
+
+    /// Answers a read without the machine, if it has permitted that.
+    fn read_now(&mut self, kind: Kind, token: Token, key: &[u8], replies: &mut Replies) -> bool {
+        let (slot, dialect) = (self.node.slot_of(token), self.common.dialect);
+        let out = replies.buffer();
+        let tell = |found: Option<Found<'_>>| {
+            encode_found(kind == Kind::Read, key, found, dialect, out);
+        };
+        let is_told = self.node.read_by_permit(slot, key, &mut self.record, tell);
+        if self.record.capacity() > KEPT_LEN {
+            self.record = Vec::new();
+        }
+        is_told
     }
 
     /// Sees to it that a read's value need not wait in memory with many others for writes that were asked for before it, and
@@ -380,7 +408,7 @@ impl Client {
             self.node.wait_for_room();
         }
         let batch = Batch::new(self.common.dialect, gathered.len());
-        self.node.run(|core| {
+        let give = |core: &mut Core| {
             let mut events = Vec::with_capacity(gathered.len());
             for (index, g) in gathered.into_iter().enumerate() {
                 let Gathered { kind, slot, key, echo, ask, .. } = g;
@@ -388,9 +416,13 @@ impl Client {
                 events.push(core.ask(Waiter { batch, index, kind, key, echo }, slot, ask));
             }
             core.step_all(events);
-        });
-        batch.answer(replies);
-        if !written.is_empty() {
+        };
+        if written.is_empty() {
+            self.node.run(give);
+            batch.answer(replies);
+        } else {
+            self.node.run_patiently(give);
+            batch.answer(replies);
             self.own_writes.note(&written, replies);
         }
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use bitcask::Error;
 use cluster::{Event, Storage as _};
 
-use super::Node;
+use super::{Node, YIELD_COUNT};
 
 /// How long to wait before a sync is tried again for which a full disk had no room.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
@@ -74,7 +74,7 @@ impl Node {
     /// Syncs once; passes the lead on if more is wanted by then.
     fn lead(self: &Arc<Self>) {
         let upto = {
-            let core = self.lock();
+            let core = self.lock_yielding(YIELD_COUNT);
             core.storage.flush();
             core.storage.appended().0
         };
@@ -93,7 +93,7 @@ impl Node {
             self.syncer.passed.notify_one();
         }
         match outcome {
-            Ok(_) => self.run(|core| core.durable(upto)),
+            Ok(_) => self.run_patiently(|core| core.durable(upto)),
             Err(error) if lacks_room => log::warn!("a sync waits for room on the disk: {error}"),
             Err(error) => {
                 log::error!("a sync failed, this server takes no more writes: {error}");

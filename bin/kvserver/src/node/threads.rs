@@ -134,6 +134,7 @@ impl Start {
         let (keeper, deltas) = unbounded();
         let (pages, tickets) = bounded(PAGE_COUNT_MAX);
         let node = Arc::new(Node {
+            permits: machine.permits(),
             core: Mutex::new(Core::new(machine, storage, self.store.config().sync, keeper)),
             store: self.store,
             syncer: Syncer::default(),

@@ -66,6 +66,8 @@ mod operator;
 mod plan;
 #[path = "../../tests/sim/queue.rs"]
 mod queue;
+#[path = "../../tests/sim/reads.rs"]
+mod reads;
 #[path = "../../tests/sim/report.rs"]
 mod report;
 #[path = "../../tests/sim/run.rs"]

@@ -180,6 +180,7 @@ impl Sum {
             ("operations begun during faults", begun.to_string()),
             ("… completed during faults", format!("{:.2} %", share(done, begun))),
             ("… outcome unknown", format!("{:.2} %", share(all.info, begun))),
+            ("reads by permits", all.permitted.to_string()),
             ("changes of members a run", format!("{:.1}", all.changes as f64 / runs)),
             (
                 "decisions to grow, shrink or level a run",

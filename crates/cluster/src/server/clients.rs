@@ -17,6 +17,9 @@ use crate::server::{Cx, Server};
 use crate::storage::{Refused, Storage};
 use crate::types::{Bytes, Lsn, ServerId, SlotId, Time};
 
+/// The end of a lease that nobody needs to grant.
+const FOR_EVER: Time = Time(u64::MAX);
+
 /// The newest state of a key on its primary.
 #[derive(Clone, Copy, Debug)]
 struct Newest {
@@ -88,6 +91,8 @@ impl Server {
     ) {
         let stay = self.replica(ticket.slot).map(|replica| replica.stay);
         let is_same = stay == Some(ticket.stay);
+        self.permits_used.note(ticket.slot, cx.now);
+        self.permit(ticket.slot, cx.now);
         let reply = match self.may_read(ticket.slot, cx.now) {
             Ok(()) if is_same => Reply::Value(value),
             _ if mutant!("a read checked only before its value is read") => Reply::Value(value),
@@ -99,6 +104,38 @@ impl Server {
 
     /// Says whether a read of the slot may be served now (R13, R14).
     pub(super) fn may_read(&self, slot: SlotId, now: Time) -> Result<(), Refusal> {
+        let until = self.reads_until(slot)?;
+        match self.replica(slot).map(|replica| &replica.state) {
+            _ if now < until => Ok(()),
+            Some(RoleState::Primary(_)) => Err(Refusal::Stopped),
+            _ => Err(Refusal::NotResponsible),
+        }
+    }
+
+    /// Lets others than the machine read the slot while its leases last, if it is served here and no key of it is dirty.
+    pub(super) fn permit(&self, slot: SlotId, now: Time) {
+        let is_dirty =
+            |replica: &Replica| replica.holder().is_some() && !replica.pending.is_empty();
+        if let Ok(until) = self.reads_until(slot)
+            && now < until
+            && !self.replica(slot).is_none_or(is_dirty)
+        {
+            self.permits.grant(slot, until);
+        }
+    }
+
+    /// Gives permits anew that are used and end soon.
+    pub(super) fn renew_permits(&mut self, now: Time) {
+        let mut used = std::mem::take(&mut self.permits_used);
+        used.look(&self.permits, now, self.config.beacon_every);
+        for slot in used.ending(&self.permits, now, self.config.lease / 2) {
+            self.permit(slot, now);
+        }
+        self.permits_used = used;
+    }
+
+    /// Returns until when reads of the slot may be served, for what is known now, or why they may not (R13, R14).
+    fn reads_until(&self, slot: SlotId) -> Result<Time, Refusal> {
         let Some(replica) = self.replica(slot) else { return Err(Refusal::NotResponsible) };
         // A server whose disk failed has asked to be taken out, and whoever takes its place does not wait for its leases. Where
         // there is nobody else the coordinator leaves it be: what is committed is durable, and can be read still (P8).
@@ -118,22 +155,18 @@ impl Server {
                     Err(Refusal::Stopped)
                 }
                 Phase::HandingOver { .. } => Err(Refusal::WriteLock),
-                Phase::Serving | Phase::Reconciling => {
-                    match self.has_all_leases(slot, primary, now)
-                        || mutant!("reads without a lease")
-                    {
-                        true => Ok(()),
-                        false => Err(Refusal::Stopped),
-                    }
-                }
+                Phase::Serving | Phase::Reconciling => match mutant!("reads without a lease") {
+                    true => Ok(FOR_EVER),
+                    false => self.leases_until(slot, primary).ok_or(Refusal::Stopped),
+                },
             },
             RoleState::Holder(holder) => {
-                let has_lease = self.has_read_lease(slot, holder.primary, now)
-                    || holder.was_primary && mutant!("hand-over that keeps serving");
-                match !holder.is_learner && holder.has_reads && has_lease {
-                    true => Ok(()),
-                    false => Err(Refusal::NotResponsible),
-                }
+                let until = match mutant!("hand-over that keeps serving") && holder.was_primary {
+                    true => Some(FOR_EVER),
+                    false => self.read_lease_until(slot, holder.primary),
+                };
+                let until = until.filter(|_| !holder.is_learner && holder.has_reads);
+                until.ok_or(Refusal::NotResponsible)
             }
         }
     }
@@ -146,36 +179,37 @@ impl Server {
         }
     }
 
-    /// Returns whether every backup, and a learner that is asked for, granted a primary lease that lasts (R13, R22).
-    fn has_all_leases(&self, slot: SlotId, primary: &Primary, now: Time) -> bool {
+    /// Returns until when the primary leases last that every backup, and a learner that is asked for, granted (R13, R22).
+    fn leases_until(&self, slot: SlotId, primary: &Primary) -> Option<Time> {
         let joiner = asked_learner(primary);
         let joiner = joiner.filter(|_| !mutant!("joiner not counted while asked for, for reads"));
         let members = primary.followers.iter().filter(|(_, follower)| !follower.is_learner);
-        members.map(|(id, _)| *id).chain(joiner).all(|id| self.has_lease(slot, id, now))
+        let mut members = members.map(|(id, _)| *id).chain(joiner);
+        members.try_fold(FOR_EVER, |until, id| Some(until.min(self.lease_until(slot, id)?)))
     }
 
     /// Returns whether a server's primary lease lasts and counts for the slot.
     pub(super) fn has_lease(&self, slot: SlotId, from: ServerId, now: Time) -> bool {
+        self.lease_until(slot, from).is_some_and(|until| now < until)
+    }
+
+    fn lease_until(&self, slot: SlotId, from: ServerId) -> Option<Time> {
         let changed = self.map.slot(slot).changed;
         let lease = match mutant!("lease longer than the grace") {
             true => self.config.grace * 4,
             false => self.config.lease,
         };
-        self.peers
-            .get(&from)
-            .is_some_and(|peer| peer.lease.is_primary(now, lease, changed, self.version()))
+        self.peers.get(&from)?.lease.primary_until(lease, changed, self.version())
     }
 
-    fn has_read_lease(&self, slot: SlotId, primary: ServerId, now: Time) -> bool {
+    fn read_lease_until(&self, slot: SlotId, primary: ServerId) -> Option<Time> {
         let listed = self.map.slot(slot);
         let backups = match mutant!("read lease granted without own lease") {
             true => &[],
             false => listed.backups.as_slice(),
         };
         let at = (listed.changed, self.version());
-        self.peers
-            .get(&primary)
-            .is_some_and(|peer| peer.lease.is_read(now, self.config.read_lease, at, backups))
+        self.peers.get(&primary)?.lease.read_until(self.config.read_lease, at, backups)
     }
 
     fn write(

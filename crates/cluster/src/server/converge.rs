@@ -86,6 +86,9 @@ impl Server {
         if self.handing.len() >= HAND_OVER_COUNT_MAX {
             return;
         }
+        if !mutant!("a permit kept while a slot is handed over") {
+            self.permits.withdraw(slot);
+        }
         let Some(primary) = self.replica_mut(slot).and_then(Replica::primary_mut) else { return };
         let is_fit = |follower: &Follower| follower.is_live() && follower.is_level;
         if primary.followers.get(&to).is_some_and(is_fit) {

@@ -70,6 +70,7 @@ impl Server {
             // What the primary asked for already is settled first.
             let is_free = replica.primary().is_none_or(|primary| primary.ask.is_none());
             if has_others && is_free && !self.resigning.contains_key(&replica.slot) {
+                self.permits.withdraw(replica.slot);
                 self.resigning.insert(replica.slot, number);
                 let (slot, epoch) = (replica.slot, replica.epoch);
                 self.loose.push(Change::Resign { slot, epoch });

@@ -120,6 +120,9 @@ impl Server {
         record: &Record,
         cx: &mut Cx<'_>,
     ) -> bool {
+        if !mutant!("a permit kept with a record pending") {
+            self.permits.withdraw(slot);
+        }
         let Some(replica) = self.replica_mut(slot) else { return true };
         if mutant!("resend not idempotent: it cuts the log") {
             replica.pending.cut_above(record.lsn);
@@ -183,6 +186,9 @@ impl Server {
 
     /// Publishes up to the primary's commit point.
     fn committed(&mut self, slot: SlotId, commit: Lsn, has_reads: bool, cx: &mut Cx<'_>) {
+        if !has_reads {
+            self.permits.withdraw(slot);
+        }
         let Some(replica) = self.replica_mut(slot) else { return };
         replica.publish_upto(commit, cx.storage);
         if let Some(holder) = replica.holder_mut() {
@@ -200,6 +206,9 @@ impl Server {
     }
 
     fn stop_reads(&mut self, slot: SlotId) {
+        if !mutant!("a permit kept though reads are to stop") {
+            self.permits.withdraw(slot);
+        }
         if let Some(holder) = self.replica_mut(slot).and_then(Replica::holder_mut) {
             holder.has_stopped = true;
             holder.has_reads = false;

@@ -229,6 +229,9 @@ impl Server {
 
     /// Notes a change to ask the coordinator for; it goes out when the step ends.
     pub(super) fn ask(&mut self, slot: SlotId, change: crate::message::Change) {
+        if !mutant!("a permit kept though a joiner counts") {
+            self.permits.withdraw(slot);
+        }
         if let Some(primary) = self.replica_mut(slot).and_then(Replica::primary_mut) {
             primary.ask = Some(Asked { change, number: None });
             self.unsent.insert(slot);

@@ -284,9 +284,27 @@ impl Server {
             let sent_at = if mutant!("lease counted from receipt") { cx.now } else { sent_at };
             let (is_primary, is_read) = (beacon.is_grant, beacon.is_read_grant);
             let leases = beacon.leases;
-            peer.lease.hold(Grant { sent_at, version, is_primary, is_read, leases }, at);
+            let lasting = match mutant!("lease longer than the grace") {
+                true => self.config.grace * 4,
+                false => self.config.lease.max(self.config.read_lease),
+            };
+            let grant = Grant { sent_at, version, is_primary, is_read, leases };
+            peer.lease.hold(grant, at, (cx.now, lasting));
         }
         self.pull_if_behind(id, version, cx);
+        self.answer_beacon(id, cx);
+    }
+
+    /// Answers a beacon at once if the last one to the peer is not very young, so that its leases are as young as they can be:
+    /// where threads wait long for a processor, each step of the way counts. Not while the ticks stand still, of which nothing
+    /// else would tell (R16).
+    fn answer_beacon(&mut self, id: ServerId, cx: &mut Cx<'_>) {
+        let every = self.config.beacon_every;
+        let is_ticking = self.ticked_at.is_some_and(|at| cx.now.since(at) < every * 2);
+        let last = self.peers.get(&id).and_then(|peer| peer.beacon_at);
+        if is_ticking && last.is_some_and(|at| cx.now.since(at) >= every / 2) {
+            self.send_beacon(id, cx);
+        }
     }
 
     /// Sends the beacons that are due.

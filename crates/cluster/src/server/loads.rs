@@ -125,6 +125,7 @@ impl Server {
         rates.retain(|id, _| led.binary_search(id).is_ok());
         for id in led {
             let count = self.replica(*id).map_or(0, |replica| replica.op_count);
+            let count = count + self.permits.read_count(*id);
             rates.entry(*id).or_insert(Rate { count, parts: 0 }).note(count, span);
         }
         self.ecs.loads.rates = rates;

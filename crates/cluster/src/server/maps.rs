@@ -39,6 +39,9 @@ impl Server {
 
     pub(super) fn map_persisted(&mut self, version: Version, cx: &mut Cx<'_>) {
         let Some(delta) = self.persisting.take_if(|delta| delta.to == version) else { return };
+        if !mutant!("a permit kept in a new epoch") {
+            delta.slots.iter().for_each(|(slot, _)| self.permits.withdraw(*slot));
+        }
         if self.map.apply(&delta).is_ok() {
             cx.actions.push(Action::MapChanged(version));
             if self.ecs.incarnation.is_some() {
@@ -64,6 +67,7 @@ impl Server {
 
     /// Puts every slot in force: the registration is.
     pub(super) fn relist_all(&mut self, cx: &mut Cx<'_>) {
+        self.permits.withdraw_all();
         let slots: Vec<SlotId> = self.map.slots().map(|(slot, _)| slot).collect();
         self.create_held(slots.iter().copied(), cx);
         for slot in slots {

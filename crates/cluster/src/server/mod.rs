@@ -35,6 +35,7 @@ mod peek;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use crate::awake::Pauses;
 use crate::config::Config;
@@ -42,6 +43,7 @@ use crate::event::{Action, Event, Refusal, Reply, StopReason};
 use crate::map::{Delta, Map};
 use crate::message::Change;
 use crate::peer::Peer;
+use crate::permit::{Permits, Used};
 use crate::replica::Replica;
 use crate::server::ecs::Ecs;
 use crate::server::floors::Floors;
@@ -92,6 +94,11 @@ pub struct Server {
     /// The last request that concerned the server as a whole.
     own_asked: Option<(Number, Time)>,
     peers: BTreeMap<ServerId, Peer>,
+    /// What may be read without asking this machine.
+    permits: Arc<Permits>,
+    permits_used: Used,
+    /// When it was told last that time passes.
+    ticked_at: Option<Time>,
     /// Servers that share a slot with this one.
     wanted: BTreeSet<ServerId>,
     replicas: Vec<Replica>,
@@ -142,6 +149,7 @@ impl Server {
     #[must_use]
     pub fn new(config: Config, identity: Identity, map: Map, storage: &dyn Storage) -> Self {
         let replicas = map.slots().map(|(slot, _)| Replica::new(slot)).collect();
+        let permits = Arc::new(Permits::new(usize::from(map.slot_count())));
         let mut server = Self {
             ecs: Ecs::default(),
             registering: None,
@@ -154,6 +162,9 @@ impl Server {
             persisting_since: Time(0),
             waiting: None,
             peers: BTreeMap::new(),
+            permits,
+            permits_used: Used::default(),
+            ticked_at: None,
             wanted: BTreeSet::new(),
             replicas,
             touched: SlotSet::default(),
@@ -267,6 +278,7 @@ impl Server {
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {
+        self.ticked_at = Some(cx.now);
         self.pauses.tick(cx.now, &self.config);
         self.hang_up_deaf(cx);
         if self.ecs.incarnation.is_none() {
@@ -274,6 +286,7 @@ impl Server {
             return;
         }
         self.connect_peers(cx);
+        self.renew_permits(cx.now);
         self.send_beacons(cx);
         self.tell_commits(cx);
         self.pump_walks(cx);
@@ -325,6 +338,7 @@ impl Server {
     }
 
     fn fail(&mut self, cx: &mut Cx<'_>) {
+        self.permits.withdraw_all();
         self.has_failed = true;
         for index in 0..self.replicas.len() {
             self.drop_waiters(index, cx);
@@ -335,6 +349,7 @@ impl Server {
         for index in 0..self.replicas.len() {
             self.drop_waiters(index, cx);
         }
+        self.permits.withdraw_all();
         self.has_stopped = true;
         cx.actions.push(Action::Stop(reason));
     }
@@ -361,6 +376,12 @@ impl Server {
     #[must_use]
     pub fn map(&self) -> &Map {
         &self.map
+    }
+
+    /// Returns what other threads may read without asking the machine.
+    #[must_use]
+    pub fn permits(&self) -> Arc<Permits> {
+        Arc::clone(&self.permits)
     }
 
     /// Returns the newest map that was heard of: the one in force, with what is being made durable and what waits behind it.

@@ -148,18 +148,23 @@ impl World {
         let a = &mut self.attempts[attempt];
         assert!(!std::mem::replace(&mut a.is_arrived, true));
         a.floor = self.truth[usize::from(a.slot.index())].newest(&a.key);
-        let event = cluster::Event::Client {
-            op: OpId(attempt as u64),
-            slot: a.slot,
-            key: a.key.clone(),
-            ask: a.ask.clone(),
-        };
+        let is_get = matches!(a.ask, Ask::Get);
         if self.trace.is_on {
+            let a = &self.attempts[attempt];
             let (key, ask) = (String::from_utf8_lossy(&a.key).into_owned(), a.ask.clone());
             tell!(self, "{owner:?} → s{}  op {attempt} key {key}: {ask:?}", node + 1);
         }
         self.servers[node].ops.insert(attempt);
-        self.step(node, event);
+        if !is_get || !self.look_first(node, attempt) {
+            self.ask_machine(node, attempt);
+        }
+    }
+
+    /// Gives an operation to the machine.
+    pub fn ask_machine(&mut self, node: usize, attempt: usize) {
+        let a = &self.attempts[attempt];
+        let (slot, key, ask) = (a.slot, a.key.clone(), a.ask.clone());
+        self.step(node, cluster::Event::Client { op: OpId(attempt as u64), slot, key, ask });
     }
 
     /// A server answers.

@@ -18,6 +18,7 @@ impl World {
             self.give_gathered(node, boot);
             if self.is_alive(node, boot) {
                 self.give(node, [event]);
+                self.check_permits(node);
             }
             return;
         }
@@ -36,6 +37,7 @@ impl World {
         if self.is_alive(node, boot) && !self.servers[node].gathered.is_empty() {
             let events = std::mem::take(&mut self.servers[node].gathered);
             self.give(node, events);
+            self.check_permits(node);
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | versions and epochs never fall; no map is ahead of the log (R9) | a map comes into force |
 //! | a new primary was a member before (R17); versions have no gap | the coordinator logs |
 //! | a read sees at least what was committed when its request arrived (R13, R14) | a read is answered |
+//! | where a permit is, the machine would serve a read itself (R13, R14) | a machine was stepped |
 //! | one primary at most can serve reads, and who can read knows the last commit | every so many steps |
 //! | nobody can read in an older epoch while a newer one's primary takes writes without it (R21) | the same, and all the time in an ambush |
 //!
@@ -375,6 +376,27 @@ impl World {
                 floor.map_or("nothing".to_owned(), |lsn| lsn.to_string())
             );
             self.fail(text);
+        }
+    }
+
+    /// Looks whether a server permits reads that its machine would refuse (R13, R14).
+    pub fn check_permits(&mut self, node: usize) {
+        let host = &self.servers[node];
+        let Some(machine) = host.machine.as_ref() else { return };
+        let (now, permits) = (host.local(self.now), machine.permits());
+        let is_wrong = |slot: &SlotId| {
+            permits.look(*slot, now).is_some() && {
+                let peek = machine.peek(now, *slot);
+                !peek.can_read || peek.role != Role::Primary && !peek.pending.is_empty()
+            }
+        };
+        let wrong = self.ecs.map.slots().map(|(slot, _)| slot).find(is_wrong);
+        if let Some(slot) = wrong {
+            self.fail(format!(
+                "slot {}: s{} permits reads that its machine would refuse",
+                slot.index(),
+                node + 1
+            ));
         }
     }
 

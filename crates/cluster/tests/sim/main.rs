@@ -37,6 +37,7 @@ mod operator;
 mod plan;
 mod planted;
 mod queue;
+mod reads;
 #[cfg(test)]
 mod rehearsal;
 mod report;

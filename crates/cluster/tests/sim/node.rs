@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use cluster::{
-    Action, Bytes, Change, Config, Delta, Event, Identity, Link, Lsn, Map, Message, PageTicket,
-    Position, ReadTicket, Server, ServerId, StopReason, Time, ToEcs, Version,
+    Action, Change, Config, Delta, Event, Identity, Link, Map, Message, PageTicket, Position,
+    Server, ServerId, StopReason, Time, ToEcs, Version,
 };
 use fastrand::Rng;
 
@@ -14,6 +14,7 @@ use crate::gossip::Talk;
 use crate::network::Parcel;
 use crate::plan::{Policy, Under};
 use crate::queue::{MS, Nanos, SECOND, What};
+use crate::reads::Reads;
 use crate::tell;
 use crate::world::World;
 
@@ -69,8 +70,8 @@ pub struct Host {
     is_complete: bool,
     /// Drawn by each life.
     pub life: u64,
-    /// Reads under way, with what they found if they looked early.
-    reads: Vec<Option<(ReadTicket, Bytes, Option<Found>)>>,
+    /// Reads under way.
+    pub reads: Reads,
     pages: Vec<Option<PageTicket>>,
     /// Attempts not answered yet.
     pub ops: BTreeSet<usize>,
@@ -99,13 +100,6 @@ pub struct Host {
     pub rng: Rng,
 }
 
-/// What a read found.
-type Found = Result<Option<(Bytes, Lsn)>, Unreadable>;
-
-/// The value is here and cannot be read.
-#[derive(Clone, Copy, Debug)]
-struct Unreadable;
-
 impl Host {
     /// Returns the host of a server that was never started.
     pub fn new(id: ServerId, is_standby: bool, map: Map, kind: Under, mut rng: Rng) -> Self {
@@ -131,7 +125,7 @@ impl Host {
             owes: false,
             is_complete: true,
             life: 0,
-            reads: Vec::new(),
+            reads: Reads::default(),
             pages: Vec::new(),
             ops: BTreeSet::new(),
             is_syncing: false,
@@ -253,7 +247,7 @@ impl World {
         host.persisted_at = 0;
         host.links.clear();
         host.ecs_conn = None;
-        host.reads.clear();
+        host.reads = Reads::default();
         host.pages.clear();
         (host.is_syncing, host.sync_begun, host.writes_back) = (false, 0, false);
         (host.dying, host.fails_sync) = (None, false);
@@ -352,17 +346,7 @@ impl World {
                 self.queue.push(host.persisted_at, What::Persisted { node, boot });
             }
             Action::Reply(op, reply) => self.reply(node, op, reply),
-            Action::Read { ticket, key } => {
-                let host = &mut self.servers[node];
-                let early = host.rng.bool().then(|| read(&*host.disk, &ticket, &key));
-                // A slow disk, or a thread that is not let run: much may change before the value is told.
-                let is_slow = host.slow_disk > 0 || host.rng.u8(..) < 4;
-                let takes_max = if is_slow { 800 * MS } else { 300_000 };
-                let takes = host.rng.u64(2_000..=takes_max);
-                let index = put(&mut host.reads, (ticket, key, early));
-                let boot = host.boot;
-                self.queue.push(now + takes, What::ReadDone { node, boot, index });
-            }
+            Action::Read { ticket, key } => self.begin_read(node, ticket, key),
             Action::ReadPage(ticket) => {
                 let host = &mut self.servers[node];
                 let takes = host.rng.u64(5_000..=2 * MS);
@@ -572,24 +556,6 @@ impl World {
         self.step(node, Event::MapPersisted(version));
     }
 
-    /// A read ends.
-    pub fn read_done(&mut self, node: usize, boot: u32, index: usize) {
-        if !self.is_alive(node, boot) {
-            return;
-        }
-        let host = &mut self.servers[node];
-        let (ticket, key, early) = host.reads[index].take().expect("a read");
-        host.disk.set_clock(self.now / MS);
-        let found = early.unwrap_or_else(|| read(&*host.disk, &ticket, &key));
-        self.step(
-            node,
-            match found {
-                Ok(value) => Event::ReadDone { ticket, value },
-                Err(Unreadable) => Event::ReadFailed(ticket),
-            },
-        );
-    }
-
     /// A page is read.
     pub fn page_done(&mut self, node: usize, boot: u32, index: usize) {
         if !self.is_alive(node, boot) {
@@ -686,14 +652,4 @@ impl World {
 /// Returns whether a server tells that it can go on no more.
 fn is_giving_up(message: &ToEcs) -> bool {
     matches!(message, ToEcs::Request { changes, .. } if changes.contains(&Change::Fail))
-}
-
-/// Reads a key's newest published value.
-fn read(disk: &dyn Disk, ticket: &ReadTicket, key: &[u8]) -> Found {
-    let is_live = disk.newest(ticket.slot, key).is_some_and(|entry| entry.is_live);
-    match disk.read(ticket.slot, key) {
-        None if is_live => Err(Unreadable),
-        // What is over has no value, whatever the disk still says.
-        record => Ok(record.filter(|_| is_live).and_then(|r| Some((r.value?, r.lsn)))),
-    }
 }

@@ -38,6 +38,8 @@ pub enum What {
     Persisted { node: usize, boot: u32 },
     /// A read is done.
     ReadDone { node: usize, boot: u32, index: usize },
+    /// A read by a permit goes on.
+    Permitted { node: usize, boot: u32, index: usize },
     /// A thread gives the machine what it gathered.
     Gathered { node: usize, boot: u32 },
     /// A page is read.

@@ -47,6 +47,8 @@ pub struct Report {
     pub elastic: u64,
     /// Attempts of clients that were done.
     pub ok: u64,
+    /// Reads by permits, of which the machine heard nothing.
+    pub permitted: u64,
     /// Attempts refused.
     pub refused: u64,
     /// Attempts that ended unknown or with a lost connection.
@@ -69,6 +71,7 @@ impl Report {
         self.changes += other.changes;
         self.elastic += other.elastic;
         self.ok += other.ok;
+        self.permitted += other.permitted;
         self.refused += other.refused;
         self.unknown += other.unknown;
         self.excused += other.excused;

@@ -194,6 +194,7 @@ impl World {
             | What::SyncDone { node, .. }
             | What::Persisted { node, .. }
             | What::ReadDone { node, .. }
+            | What::Permitted { node, .. }
             | What::PageDone { node, .. }
             | What::Gathered { node, .. }
             | What::EcsConnect { node, .. }
@@ -230,6 +231,7 @@ impl World {
             What::WriteBack { node, boot } => self.write_back(node, boot),
             What::Persisted { node, boot } => self.persisted(node, boot),
             What::ReadDone { node, boot, index } => self.read_done(node, boot, index),
+            What::Permitted { node, boot, index } => self.permitted(node, boot, index),
             What::PageDone { node, boot, index } => self.page_done(node, boot, index),
             What::Gathered { node, boot } => self.give_gathered(node, boot),
             What::Request { attempt } => self.request(attempt),
