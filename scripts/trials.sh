@@ -168,6 +168,7 @@ row() {
     jq -rn --arg title "$1" --argjson quiet "$2" --argjson now "$report" '
         "| \($title) | \($now.per_second | round) writes/s, \($now.per_second / $quiet.per_second * 100 | round / 100) × quiet; "
         + "p99 \($now.latency_ms.p99 * 10 | round / 10) ms, \($now.latency_ms.p99 / $quiet.latency_ms.p99 * 100 | round / 100) × quiet; "
+        + "\($now.handed_over.writes) writes met a hand-over, p50 \($now.handed_over.p50_ms * 10 | round / 10) ms, p99 \($now.handed_over.p99_ms * 10 | round / 10) ms; "
         + "longest gap \($now.gap.ms | round) ms; \($now.acknowledged) acknowledged, \($now.lost) lost, \($now.refused) refused, "
         + "\($now.unknown) unknown, \($now.reads_stale) stale reads |"'
 }

@@ -98,6 +98,8 @@ struct Written {
     /// When each acknowledgement came, since the beginning, and its slot.
     acknowledged: Vec<(Duration, SlotId)>,
     latency: Histogram<u64>,
+    /// Of writes that met a slot on its way to another server.
+    handed: Histogram<u64>,
     /// Numbers of writes, below `count`, that were not acknowledged.
     missing: BTreeSet<u64>,
     count: u64,
@@ -224,6 +226,7 @@ fn write(shared: &Shared, writer: usize) -> Written {
     let mut written = Written {
         acknowledged: Vec::new(),
         latency: histogram(),
+        handed: histogram(),
         missing: BTreeSet::new(),
         count: 0,
         refused: 0,
@@ -240,6 +243,7 @@ fn write(shared: &Shared, writer: usize) -> Written {
             return written;
         }
         let number = written.count;
+        let locks_before = client.write_lock_count();
         let key = shared.key(writer, number);
         let outcome = client.put(&key, &shared.value(&key));
         let now = Instant::now();
@@ -261,7 +265,11 @@ fn write(shared: &Shared, writer: usize) -> Written {
             }
         }
         let latency = now.saturating_duration_since(began_at).as_micros();
-        written.latency.saturating_record(u64::try_from(latency).unwrap_or(LATENCY_MAX));
+        let latency = u64::try_from(latency).unwrap_or(LATENCY_MAX);
+        written.latency.saturating_record(latency);
+        if client.write_lock_count() > locks_before {
+            written.handed.saturating_record(latency);
+        }
     }
 }
 
@@ -340,6 +348,7 @@ struct Report {
     /// The longest of any slot that was written at least once.
     by_slot: Option<(SlotId, Gap)>,
     latency: Histogram<u64>,
+    handed: Histogram<u64>,
     lost: Vec<String>,
     reads: u64,
     reads_failed: u64,
@@ -376,10 +385,11 @@ impl Report {
         let gaps = SlotId::all().zip(&slots).filter(|(_, moments)| !moments.is_empty());
         let gaps = gaps.map(|(slot, moments)| (slot, longest_gap(moments.iter().copied(), end)));
         let by_slot = gaps.max_by_key(|(_, gap)| gap.len);
-        let mut latency = histogram();
+        let [mut latency, mut handed] = [histogram(), histogram()];
         for written in written {
-            // Both were made by `histogram`, so that the other's values fit.
+            // All were made by `histogram`, so that the others' values fit.
             latency.add(&written.latency).ok();
+            handed.add(&written.handed).ok();
         }
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
@@ -392,6 +402,7 @@ impl Report {
             by_primary,
             by_slot,
             latency,
+            handed,
             lost,
             reads: load(&shared.seen.reads),
             reads_failed: load(&shared.seen.failed),
@@ -409,7 +420,7 @@ impl Report {
     }
 
     fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.latency.value_at_quantile(quantile) as f64 / 1e3
+        quantile_ms(&self.latency, quantile)
     }
 
     fn json(&self) -> Value {
@@ -435,6 +446,11 @@ impl Report {
                 "p999": self.quantile_ms(0.999),
                 "max": self.latency.max() as f64 / 1e3,
             },
+            "handed_over": {
+                "writes": self.handed.len(),
+                "p50_ms": quantile_ms(&self.handed, 0.5),
+                "p99_ms": quantile_ms(&self.handed, 0.99),
+            },
             "reads": self.reads,
             "reads_failed": self.reads_failed,
             "reads_stale": self.reads_stale,
@@ -456,6 +472,12 @@ impl Report {
                 self.quantile_ms(0.99),
                 self.quantile_ms(0.999),
                 self.latency.max() as f64 / 1e3
+            ),
+            format!(
+                "{} writes met a slot on its way to another server: p50 {:.1} ms, p99 {:.1} ms",
+                number::grouped(self.handed.len()),
+                quantile_ms(&self.handed, 0.5),
+                quantile_ms(&self.handed, 0.99)
             ),
             format!("longest time without any acknowledged write: {}", in_words(self.gap)),
         ];
@@ -495,6 +517,10 @@ impl Report {
         }
         Err(Error::Outage { lost, stale: self.reads_stale, failed })
     }
+}
+
+fn quantile_ms(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    latency.value_at_quantile(quantile) as f64 / 1e3
 }
 
 fn in_words(gap: Gap) -> String {

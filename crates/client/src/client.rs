@@ -148,6 +148,13 @@ impl Client {
         self.any(&Request::Keyrange, |server, reply| answer::ranges(server, false, reply))
     }
 
+    /// Returns how often a server said that it takes no writes of a slot for the moment, because it hands the slot over: each of
+    /// these was waited out.
+    #[must_use]
+    pub fn write_lock_count(&self) -> u64 {
+        self.core.write_lock_count
+    }
+
     /// Returns which servers may serve the reads of which arc, the primary of each first, as a server knows it.
     ///
     /// # Errors

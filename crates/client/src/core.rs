@@ -38,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) id_count: u64,
     /// A write with an id was sent whose connection was lost: it may arrive late, and must be recognised then.
     pub(crate) has_strays: bool,
+    /// Replies that a slot takes no writes for the moment.
+    pub(crate) write_lock_count: u64,
 }
 
 impl Core {
@@ -54,6 +56,7 @@ impl Core {
             takes_ids: None,
             id_count: 0,
             has_strays: false,
+            write_lock_count: 0,
         }
     }
 

@@ -242,6 +242,7 @@ impl<'c, 'a> Run<'c, 'a> {
             let attempt = op.settle(core.router.address(server), Err(miss));
             return self.finish(number, attempt);
         };
+        core.write_lock_count += u64::from(matches!(met, Met::WriteLock));
         op.is_doubtful |= !miss.is_definite && !op.is_read();
         let at = core.router.met(&mut op.route, server, met, now);
         let pause = at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));

@@ -104,6 +104,7 @@ fn a_write_lock_and_a_stop_are_waited_out() {
         assert_eq!(ring.set(|state| state.modes[0]), Mode::Serves);
     }
     assert_eq!(ring.set(|state| state.write_count), 2);
+    assert_eq!(client.write_lock_count(), 4);
 }
 
 #[test]
