@@ -32,6 +32,7 @@ mod lease;
 pub mod lines;
 mod map;
 mod message;
+mod pace;
 mod peer;
 mod pending;
 mod permit;

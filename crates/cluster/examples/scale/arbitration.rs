@@ -1,5 +1,11 @@
 //! The tables of the coordinator and the ring.
 
+use std::time::Duration;
+
+use cluster::Action;
+use cluster::lines::write_to_ecs;
+
+use crate::host::Host;
 use crate::{Args, arbiter, say};
 
 /// Keys whose slots' loads are balanced.
@@ -11,6 +17,9 @@ const STEP_COUNT: usize = 200;
 /// Bytes that each server holds before one is lost: all its copies.
 const HELD_LEN: u64 = 24 << 30;
 
+/// For how long a server is listened to.
+const SIGNS_TIME: Duration = Duration::from_secs(1000);
+
 pub fn told(args: &Args) {
     say("| servers | told are 3 and the asker | told are all |");
     say("|---|---|---|");
@@ -19,6 +28,32 @@ pub fn told(args: &Args) {
         let all = (count <= 100).then(|| arbiter::told(count, None).to_string());
         let (few, all) = (arbiter::told(count, Some(3)), all.unwrap_or_else(|| count.to_string()));
         say(&format!("| {count} | {few} | {all} |"));
+    }
+}
+
+pub fn signs(args: &Args) {
+    say("| servers | one says something every | all together, a second | bytes a second |");
+    say("|---|---|---|---|");
+    for count in args.counts() {
+        let mut host = Host::among(count);
+        host.actions.clear();
+        for _ in 0..SIGNS_TIME.as_millis() / 100 {
+            host.wait(Duration::from_millis(100));
+            host.settle();
+        }
+        let lens = host.actions.iter().filter_map(|action| match action {
+            Action::ToEcs(message) => {
+                let mut line = Vec::new();
+                write_to_ecs(&mut line, message);
+                Some(line.len())
+            }
+            _ => None,
+        });
+        let seconds = SIGNS_TIME.as_secs_f64();
+        let (all, len) = (count as f64 / seconds, lens.sum::<usize>() as f64);
+        let signs = host.signs() as f64;
+        let (every, a_second, len) = (seconds / signs, signs * all, len * all);
+        say(&format!("| {count} | {every:.1} s | {a_second:.0} | {len:.0} |"));
     }
 }
 

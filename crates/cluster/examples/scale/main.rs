@@ -7,6 +7,7 @@
 //! … -- slow                                                         one slow server among eight
 //! … -- death                                                        how soon a death is known
 //! … -- told                                                         messages of the coordinator for a change
+//! … -- signs                                                        signs of life that the coordinator gets
 //! … -- balance                                                      shares after random joins and leaves
 //! … -- restore                                                      third copies after the loss of a server
 //! … -- all                                                          all of it: about an hour on two processors
@@ -32,6 +33,12 @@
 
 #[path = "../../tests/gossip/arbiter.rs"]
 mod arbiter;
+#[path = "../../tests/sim/disk.rs"]
+mod disk;
+#[path = "../../tests/machine/fake.rs"]
+mod fake;
+#[path = "../../tests/machine/host.rs"]
+mod host;
 #[path = "../../tests/gossip/measure.rs"]
 mod measure;
 #[path = "../simulate/pool.rs"]
@@ -88,6 +95,8 @@ pub enum Table {
     Death,
     /// Messages of the coordinator for a change
     Told,
+    /// Signs of life that the coordinator gets
+    Signs,
     /// Shares after random joins and leaves
     Balance,
     /// Third copies after the loss of a server
@@ -138,13 +147,14 @@ type Run = fn(&Args);
 
 fn main() {
     let args = Args::parse();
-    let tables: [(Table, Run); 8] = [
+    let tables: [(Table, Run); 9] = [
         (Table::Spread, talk::spread),
         (Table::Idle, talk::idle),
         (Table::Wrong, talk::wrong),
         (Table::Slow, talk::slow),
         (Table::Death, talk::death),
         (Table::Told, arbitration::told),
+        (Table::Signs, arbitration::signs),
         (Table::Balance, arbitration::balance),
         (Table::Restore, arbitration::restore),
     ];

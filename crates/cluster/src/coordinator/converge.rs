@@ -21,7 +21,8 @@
 //!
 //! **Seen** is a server with a connection that was heard within `unseen_after`; one that shall be given up or taken off the
 //! ring was unheard for that long, or for `rejoin_grace`, whether it is connected or not, counted from no earlier than the
-//! coordinator's own start and one grace. While fewer than half of the servers on the ring or leaving it are seen, nothing
+//! coordinator's own start and one grace. Where there are more than a hundred servers, which speak less often, all of these are
+//! longer. While fewer than half of the servers on the ring or leaving it are seen, nothing
 //! happens by itself here: then it is more likely the coordinator that is cut off.
 
 use std::time::Duration;
@@ -32,6 +33,7 @@ use super::event::{Action, Entry};
 use super::members::{self, Life};
 use super::places::Places;
 use crate::map::{Server, Slot, Standing};
+use crate::pace::patience;
 use crate::types::{ServerId, SlotId, Time};
 
 /// The first wait of a slot that was given up twice, as a part of `learner_max`; it doubles each time.
@@ -93,16 +95,21 @@ impl Coordinator {
     /// Returns whether a server has a connection and spoke lately.
     pub(super) fn is_seen(&self, now: Time, server: ServerId) -> bool {
         self.peers.get(server).is_some_and(|peer| {
-            let is_lately = |heard_at| now.since(heard_at) <= self.settings.unseen_after;
+            let is_lately = |heard_at| now.since(heard_at) <= self.unseen_after();
             peer.connection.is_some() && peer.heard_at.is_some_and(is_lately)
         })
     }
 
-    /// Returns whether a server was unheard for `limit`.
+    /// Returns how long a server may be unheard before it counts as unseen.
+    pub(super) fn unseen_after(&self) -> Duration {
+        self.settings.unseen_after + patience(self.map.servers().len())
+    }
+
+    /// Returns whether a server was unheard for `limit`, and as much longer as so many servers speak less often.
     fn is_unheard(&self, now: Time, server: ServerId, limit: Duration) -> bool {
         let heard_at = self.peers.get(server).and_then(|peer| peer.heard_at).unwrap_or_default();
         let from = heard_at.max(self.started_at.unwrap_or(now) + self.settings.grace);
-        from + limit <= now
+        from + limit + patience(self.map.servers().len()) <= now
     }
 
     /// Takes servers that stay away off the ring.

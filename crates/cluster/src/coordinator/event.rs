@@ -25,7 +25,8 @@ pub struct Settings {
     pub token_count: usize,
     /// G of the servers: in the first G after its own start the coordinator judges nobody absent.
     pub grace: Duration,
-    /// How long a server may be unheard before it counts as unseen.
+    /// How long a server may be unheard before it counts as unseen, where there are up to a hundred; more speak less often,
+    /// and may be silent for longer.
     pub unseen_after: Duration,
     /// How long a server may be unseen before its tokens are taken off the ring.
     pub rejoin_grace: Duration,

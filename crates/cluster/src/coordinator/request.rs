@@ -164,7 +164,7 @@ impl Coordinator {
     /// of the accused (R15). Old words count for nothing.
     fn believes(&self, now: Time, accuser: ServerId, accused: ServerId) -> bool {
         let is_doubted = |server: ServerId| {
-            let mut said = self.peers.doubts(now, self.settings.unseen_after);
+            let mut said = self.peers.doubts(now, self.unseen_after());
             said.any(|(by, doubts)| by != accuser && by != accused && doubts.contains(&server))
         };
         !is_doubted(accuser)

@@ -18,12 +18,13 @@ use std::time::Duration;
 use crate::event::{Action, StopReason};
 use crate::map::Standing;
 use crate::message::{Change, FromEcs, ToEcs};
+use crate::pace::sign_every;
 use crate::server::loads::Loads;
 use crate::server::{Cx, Server};
 use crate::types::{Incarnation, Number, ServerId, Time, Version};
 
-/// How long without a request before an empty one is sent as a sign of life.
-const SILENT_MAX: Duration = Duration::from_secs(1);
+/// How long after a change of the server as a whole was asked for and is settled it is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long an answer may take before an empty request is sent to settle it.
 const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How long nothing may come back on a connection that was spoken on: longer than a busy disk lets the coordinator wait.
@@ -162,7 +163,8 @@ impl Server {
         }
         let since = self.ecs.sent_at.map(|at| cx.now.since(at));
         let is_owed = self.ecs.is_owed();
-        let wait = if is_owed { ANSWER_MAX } else { SILENT_MAX };
+        let silent_max = sign_every(self.map.servers().len());
+        let wait = if is_owed { ANSWER_MAX } else { silent_max };
         let is_due = since.is_none_or(|since| since >= wait);
         if is_owed && !is_due && !self.has_urgent_ask() {
             return;
@@ -251,7 +253,7 @@ impl Server {
     pub(super) fn own_changes(&mut self, now: Time) -> Vec<Change> {
         let standing = self.map.servers().get(&self.me()).map(|server| server.standing);
         let mut changes = Vec::new();
-        let is_early = |(number, at)| !self.ecs.is_settled(number) || now.since(at) < SILENT_MAX;
+        let is_early = |(number, at)| !self.ecs.is_settled(number) || now.since(at) < ASK_AGAIN;
         if self.own_asked.is_some_and(is_early) {
             return changes;
         }

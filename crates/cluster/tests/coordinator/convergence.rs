@@ -140,6 +140,19 @@ fn a_server_that_stays_away_loses_its_tokens_and_gets_them_back_when_it_returns(
 }
 
 #[test]
+fn of_many_servers_one_that_is_away_is_missed_later_because_they_speak_less_often() {
+    let mut play = Play::with_servers(&[1, 2, 3]);
+    for name in 4..=200 {
+        play.start_as(id(name), true, true);
+    }
+    play.cut(id(2));
+    play.wait(ms(12_900));
+    assert!(play.map().ring().contains(id(2)), "three seconds more than among three");
+    play.wait(ms(1_000));
+    assert!(!play.map().ring().contains(id(2)));
+}
+
+#[test]
 fn a_server_that_was_only_silent_comes_back_with_its_next_request() {
     let mut play = Play::with_servers(&[1, 2, 3]);
     let connection = play.actors.get_mut(&id(2)).unwrap().connection.take();

@@ -107,6 +107,15 @@ impl Host {
         Self::with(Config::default(), Standing::Serving, slots)
     }
 
+    /// Starts one of `server_count` servers. It holds a slot alone, so that it has nothing to ask for.
+    pub fn among(server_count: usize) -> Self {
+        let mut host = Self::new(vec![(slot(0), held(1, ME, &[], None))]);
+        let others = (4..=server_count).map(|id| ServerId(id as u128));
+        let standby = others.map(|id| (id, info(id, Standing::Standby, 1)));
+        host.change(standby.collect(), vec![]);
+        host
+    }
+
     fn delta(&mut self, servers: Vec<(ServerId, ServerInfo)>, slots: Vec<(SlotId, Slot)>) -> Delta {
         let from = Version(self.version);
         self.version += 1;
@@ -294,6 +303,12 @@ impl Host {
                 _ => None,
             });
         sent.collect()
+    }
+
+    /// Returns how many requests were sent to the coordinator, whether they ask for something or not.
+    pub fn signs(&self) -> usize {
+        let is_sign = |action: &&Action| matches!(action, Action::ToEcs(ToEcs::Request { .. }));
+        self.actions.iter().filter(is_sign).count()
     }
 
     /// Returns the changes that were asked for.

@@ -52,6 +52,19 @@ fn a_connection_to_the_coordinator_on_which_nothing_comes_back_is_given_up_for_a
     assert!(is_given_up(&host));
 }
 
+#[test]
+fn a_server_says_that_it_lives_each_second_and_of_a_thousand_each_ten() {
+    for (server_count, sign_count) in [(3, 100), (100, 100), (300, 34), (1000, 10)] {
+        let mut host = Host::among(server_count);
+        host.actions.clear();
+        for _ in 0..1000 {
+            host.wait(Duration::from_millis(100));
+            host.settle();
+        }
+        assert!(host.signs().abs_diff(sign_count) <= 1, "{server_count}: {}", host.signs());
+    }
+}
+
 /// Returns the connections asked for since, with where they lead, and those that were closed.
 fn connections(host: &mut Host) -> (Vec<String>, usize) {
     let actions = std::mem::take(&mut host.actions);
