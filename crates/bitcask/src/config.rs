@@ -22,7 +22,8 @@ pub enum SyncPolicy {
 /// How dead bytes are won back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeConfig {
-    /// The share of dead bytes in all data files, in percent, from which merges run.
+    /// The share of dead bytes in all data files, in percent, from which merges run. While more than a mebibyte a second is
+    /// written it is two thirds more, up to 50: a merge then copies one living record for each dead one instead of two or three.
     pub dead_percent: u8,
     /// Bytes of data files that merges go through a second, while dead bytes are at the trigger; four times as many when they
     /// have passed it by half, and sixteen times when they are twice as many, because a full disk is worse than a busy one.
@@ -30,6 +31,20 @@ pub struct MergeConfig {
     /// Sealed files smaller than an eighth of a full one that are merged although little in them is dead:
     /// so many restarts do not leave so many files.
     pub small_file_count: usize,
+}
+
+/// Where waiting for more dead bytes no longer pays.
+const BUSY_DEAD_PERCENT_MAX: u8 = 50;
+
+impl MergeConfig {
+    /// Returns the share of dead bytes, in percent, from which merges run now.
+    pub(crate) fn trigger(&self, is_busy: bool) -> u8 {
+        let patient = self.dead_percent.saturating_add(self.dead_percent / 3 * 2);
+        match is_busy {
+            true => patient.min(BUSY_DEAD_PERCENT_MAX).max(self.dead_percent),
+            false => self.dead_percent,
+        }
+    }
 }
 
 impl Default for MergeConfig {
@@ -97,5 +112,18 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_much_is_written_merges_wait_for_more_dead_bytes_but_not_for_more_than_half() {
+        for (dead_percent, busy) in [(30, 50), (1, 1), (12, 20), (40, 50), (50, 50), (95, 95)] {
+            let config = MergeConfig { dead_percent, ..MergeConfig::default() };
+            assert_eq!((config.trigger(false), config.trigger(true)), (dead_percent, busy));
+        }
     }
 }

@@ -209,6 +209,11 @@ impl DataFile {
         self.try_write(bytes, offset).context("write", || self.path())
     }
 
+    /// Has the disk begin to write what was written.
+    pub(crate) fn begin_write_back(&self, offset: u64, len: u64) {
+        self.file.begin_write_back(offset, len);
+    }
+
     pub(crate) fn try_write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_at(bytes, offset)
     }

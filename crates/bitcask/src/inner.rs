@@ -102,7 +102,7 @@ impl Inner {
     /// Returns how many times the set rate merges may take: more the further dead bytes have passed the trigger, because a
     /// full disk is worse than a busy one.
     pub(crate) fn haste(&self) -> f64 {
-        let trigger = self.config.merge.dead_percent;
+        let trigger = self.config.merge.trigger(self.background.is_busy());
         if self.log.is_full() { HASTE_MAX } else { self.files.balance().haste(trigger) }
     }
 

@@ -249,7 +249,7 @@ fn check_space(tail: &mut Tail, batch: &Batch, around: &Around<'_>) -> Result<()
 /// sealed then: merges cannot take it before, and where little lives, most of what is dead may be in it.
 fn early_len(tail: &Tail, around: &Around<'_>) -> Option<u64> {
     let balance = around.files.balance();
-    if !balance.is_over(around.config.merge.dead_percent) {
+    if !balance.is_over(around.config.merge.trigger(around.background.is_busy())) {
         return None;
     }
     around.background.wake();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::commit_point;
 use crate::config::SyncPolicy;
@@ -21,6 +21,10 @@ const MAINTAIN_EVERY: Duration = Duration::from_secs(1);
 const WRITE_BACK_EVERY: Duration = Duration::from_millis(100);
 /// Unsynced bytes from which they are written back early under `Never`, so that sealing a file need not.
 const WRITE_BACK_LEN: u64 = 64 << 20;
+/// Bytes appended in a second above which merges are more patient.
+const BUSY_RATE: f64 = (1 << 20) as f64;
+/// The shortest time over which that is counted.
+const BUSY_SPAN_MIN: Duration = Duration::from_millis(250);
 /// Entries of a dropped slot that are counted in one go.
 const UNCOUNT_MAX: usize = 1024;
 
@@ -31,12 +35,16 @@ pub(crate) struct Background {
     bell: Condvar,
     /// A commit point has risen since they were last gathered.
     has_points: AtomicBool,
+    /// Much was written lately.
+    is_busy: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     is_stopping: bool,
     is_woken: bool,
+    /// When it was looked how much was appended, and how much.
+    appended: Option<(Instant, u64)>,
 }
 
 impl Background {
@@ -48,6 +56,24 @@ impl Background {
     pub(crate) fn wake(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).is_woken = true;
         self.bell.notify_all();
+    }
+
+    /// Returns whether much was written lately.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// Notes how much was ever appended to the log.
+    pub(crate) fn note_appended(&self, len: u64) {
+        let now = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, before) = *state.appended.get_or_insert((now, len));
+        let span = now.saturating_duration_since(at);
+        if span >= BUSY_SPAN_MIN {
+            let rate = len.saturating_sub(before) as f64 / span.as_secs_f64();
+            self.is_busy.store(rate > BUSY_RATE, Ordering::Relaxed);
+            state.appended = Some((now, len));
+        }
     }
 
     pub(crate) fn stop(&self) {

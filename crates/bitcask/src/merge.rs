@@ -133,7 +133,12 @@ pub(crate) fn run(store: &Inner) -> Result<Option<MergeReport>> {
     let now_ms = now_ms();
     let candidates = files.iter().filter(|file| is_free(file)).map(|file| candidate(file, now_ms));
     let candidates: Vec<_> = candidates.collect();
-    let chosen = choose(&candidates, store.config.file_len_max, &store.config.merge);
+    if store.config.has_background {
+        store.background.note_appended(store.durability.appended().0);
+    }
+    let dead_percent = store.config.merge.trigger(store.background.is_busy());
+    let config = MergeConfig { dead_percent, ..store.config.merge };
+    let chosen = choose(&candidates, store.config.file_len_max, &config);
     let inputs: Vec<_> = files.into_iter().filter(|file| chosen.contains(&file.id)).collect();
     if inputs.is_empty() || !has_space(store, &inputs) {
         return Ok(None);

@@ -35,6 +35,8 @@ struct Current {
 impl Current {
     fn flush(&mut self) -> Result<()> {
         self.file.write(&self.gathered, self.written_to)?;
+        // Else the sync at the end would have the log's syncs wait behind all of it.
+        self.file.begin_write_back(self.written_to, self.gathered.len() as u64);
         self.written_to += self.gathered.len() as u64;
         self.gathered.clear();
         Ok(())

@@ -87,7 +87,8 @@ impl Permits {
     pub(crate) fn withdraw(&self, slot: SlotId) {
         if let Some(permit) = self.slot(slot) {
             permit.until.store(0, Ordering::Relaxed);
-            permit.withdrawn_count.fetch_add(1, Ordering::Relaxed);
+            // Who sees the new count does not see the old end.
+            permit.withdrawn_count.fetch_add(1, Ordering::Release);
             // Nobody sees what is done after this and not the withdrawal.
             fence(Ordering::Release);
         }

@@ -115,6 +115,9 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// What the disk says; see the module's words on failed syncs.
     fn sync(&self) -> io::Result<()>;
 
+    /// Has the disk begin to write `len` bytes from `offset` on, so that a later `sync` need not wait long. Promises nothing.
+    fn begin_write_back(&self, _offset: u64, _len: u64) {}
+
     /// Cuts the file, or extends it with zeros, to `len` bytes.
     ///
     /// # Errors

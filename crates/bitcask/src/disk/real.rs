@@ -5,9 +5,12 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::Advice;
 
 use super::{Disk, DiskFile, DiskLock};
 
@@ -145,6 +148,11 @@ impl DiskFile for RealFile {
 
     fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn begin_write_back(&self, offset: u64, len: u64) {
+        // Linux writes dirty pages of the range without waiting, and lets go of clean ones only: these are not yet.
+        rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(len), Advice::DontNeed).ok();
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
