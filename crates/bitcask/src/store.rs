@@ -269,7 +269,21 @@ impl Store {
         key: &[u8],
         buf: &'b mut Vec<u8>,
     ) -> Result<Option<Found<'b>>> {
-        let read = self.read_newest(slot, key, buf)?;
+        self.get_up_to(slot, key, usize::MAX, buf)
+    }
+
+    /// Reads the value of `key` as [`get`](Self::get) does, unless its record is longer than `len_max` bytes.
+    ///
+    /// # Errors
+    /// As `get` does; [`Error::Limit`] when the record is longer.
+    pub fn get_up_to<'b>(
+        &self,
+        slot: SlotId,
+        key: &[u8],
+        len_max: usize,
+        buf: &'b mut Vec<u8>,
+    ) -> Result<Option<Found<'b>>> {
+        let read = self.read_newest(slot, key, len_max, buf)?;
         Ok(read.map(|read| read.found(buf)))
     }
 
@@ -292,20 +306,29 @@ impl Store {
     }
 
     /// Reads the newest record of `key` into `buf`, from memory if it is there, or else checks it.
-    fn read_newest(&self, slot: SlotId, key: &[u8], buf: &mut Vec<u8>) -> Result<Option<Read>> {
+    fn read_newest(
+        &self,
+        slot: SlotId,
+        key: &[u8],
+        len_max: usize,
+        buf: &mut Vec<u8>,
+    ) -> Result<Option<Read>> {
         let hash = self.inner.keydir.hash(key);
         for _ in 0..MOVED_COUNT_MAX {
             let locked = self.inner.keydir.lock(slot);
             if locked.generation.is_none() {
                 return Err(Error::NoSlot { slot });
             }
-            if let Some(read) = locked.recent.find(hash).and_then(|record| copy(record, key, buf)) {
+            let recent = locked.recent.find(hash);
+            if let Some(read) = recent.and_then(|record| copy(record, key, buf)) {
+                check_len(recent.map_or(0, <[u8]>::len), len_max)?;
                 drop(locked);
                 return Ok(Some(read).filter(|read| !read.is_expired()));
             }
             let found = locked.table.find(hash, key);
             drop(locked);
             let Some(entry) = found.filter(|entry| !entry.is_tombstone) else { return Ok(None) };
+            check_len(entry.record_len as usize, len_max)?;
             let Some(read) = self.read_checked(key, &entry, buf) else { continue };
             let Some(read) = read? else { return Ok(None) };
             if read.is_expired() {
@@ -359,7 +382,7 @@ impl Store {
         match self.entry(slot, key) {
             None => Ok(false),
             Some(entry) if entry.has_expiry => {
-                Ok(self.read_newest(slot, key, &mut Vec::new())?.is_some())
+                Ok(self.read_newest(slot, key, usize::MAX, &mut Vec::new())?.is_some())
             }
             Some(entry) => Ok(!entry.is_tombstone),
         }
@@ -506,6 +529,11 @@ fn copy(record: &[u8], key: &[u8], buf: &mut Vec<u8>) -> Option<Read> {
     }
     buf.get_mut(..record.len())?.copy_from_slice(record);
     Some(Read::new(&head))
+}
+
+fn check_len(len: usize, len_max: usize) -> Result<()> {
+    let (len, max) = (len as u64, len_max as u64);
+    if len > max { Err(Error::Limit { what: "record", len, max }) } else { Ok(()) }
 }
 
 /// What [`Store::read_newest`] read.

@@ -531,6 +531,27 @@ fn what_memory_answers_is_what_get_answers_and_a_file_is_left_to_get() {
 }
 
 #[test]
+fn a_record_that_is_longer_than_is_wanted_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for cache_len in [0, 64 << 20] {
+        let path = folder.path().join(cache_len.to_string());
+        let (store, _) = Store::open(&path, Config { cache_len, ..config() }).unwrap();
+        store.create_slots(&[slot(0)]).unwrap();
+        put(&store, 1, "key", "value");
+        let mut buf = Vec::new();
+        // Read once, it is in memory if any is kept there.
+        for _ in 0..2 {
+            let len = store.entry(slot(0), b"key").unwrap().record_len as usize;
+            let found = store.get_up_to(slot(0), b"key", len, &mut buf).unwrap().unwrap();
+            assert_eq!(found.value, b"value");
+            let refused = store.get_up_to(slot(0), b"key", len - 1, &mut buf).unwrap_err();
+            assert!(matches!(refused, Error::Limit { .. }), "{refused}");
+        }
+        assert!(store.get_up_to(slot(0), b"none", 0, &mut buf).unwrap().is_none());
+    }
+}
+
+#[test]
 fn a_write_that_was_accepted_may_use_the_reserve_of_a_full_disk_r8() {
     let folder = tempfile::tempdir().unwrap();
     // More than any disk has: it is full but for its reserve.

@@ -247,16 +247,10 @@ impl Node {
         tell: impl FnOnce(Option<Found<'_>>),
     ) -> bool {
         let Some(look) = self.permits.look(slot, clock::now()) else { return false };
-        // A large one must wait for room before it is read. (The look warms the caches for the read.)
-        let entry = self.store.entry(engine_slot(slot), key);
-        if entry.is_some_and(|entry| entry.record_len as usize >= LARGE_REPLY_LEN) {
-            return false;
-        }
-        // A read that fails is the machine's to hear of.
-        let Ok(found) = self.store.get(engine_slot(slot), key, buf) else { return false };
-        // It may have been put meanwhile.
-        let is_small = found.as_ref().is_none_or(|found| found.value.len() < LARGE_REPLY_LEN);
-        let is_told = is_small && self.permits.confirm(look, clock::now());
+        // A large one must wait for room before it is read. A read that fails is the machine's to hear of.
+        let found = self.store.get_up_to(engine_slot(slot), key, LARGE_REPLY_LEN - 1, buf);
+        let Ok(found) = found else { return false };
+        let is_told = self.permits.confirm(look, clock::now());
         if is_told {
             tell(found);
         }
