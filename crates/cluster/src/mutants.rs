@@ -37,6 +37,7 @@ mod planted {
         ("a read by a permit not confirmed", "R13"),
         ("a permit kept in a new epoch", "R9"),
         ("a permit kept with a record pending", "R14"),
+        ("a permit withdrawn behind the record", "R14"),
         ("a permit kept though reads are to stop", "R21"),
         ("a permit kept though a joiner counts", "R22"),
         ("a permit kept while a slot is handed over", "R23"),

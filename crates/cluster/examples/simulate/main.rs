@@ -74,6 +74,8 @@ mod report;
 mod run;
 #[path = "../../tests/sim/trace.rs"]
 mod trace;
+#[path = "../../tests/sim/watch.rs"]
+mod watch;
 #[path = "../../tests/sim/wishes.rs"]
 mod wishes;
 #[path = "../../tests/sim/words.rs"]

@@ -120,7 +120,8 @@ impl Server {
         record: &Record,
         cx: &mut Cx<'_>,
     ) -> bool {
-        if !mutant!("a permit kept with a record pending") {
+        let is_late = mutant!("a permit withdrawn behind the record");
+        if !is_late && !mutant!("a permit kept with a record pending") {
             self.permits.withdraw(slot);
         }
         let Some(replica) = self.replica_mut(slot) else { return true };
@@ -132,6 +133,9 @@ impl Server {
         }
         if let Some(commit) = commit {
             replica.publish_upto(commit, cx.storage);
+        }
+        if is_late {
+            self.permits.withdraw(slot);
         }
         true
     }

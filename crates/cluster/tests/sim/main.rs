@@ -43,6 +43,7 @@ mod rehearsal;
 mod report;
 mod run;
 mod trace;
+mod watch;
 mod wishes;
 mod words;
 mod world;

@@ -16,6 +16,7 @@ use crate::plan::{Policy, Under};
 use crate::queue::{MS, Nanos, SECOND, What};
 use crate::reads::Reads;
 use crate::tell;
+use crate::watch::Watch;
 use crate::world::World;
 
 /// What a server's process is.
@@ -297,8 +298,15 @@ impl World {
         let Some(machine) = host.machine.as_mut() else { return };
         let mut actions = std::mem::take(&mut self.actions);
         debug_assert!(actions.is_empty());
-        machine.step_all(now, events, &mut *host.disk, &mut actions);
+        let slots = self.ecs.map.slots().map(|(slot, _)| slot);
+        let mut watch = Watch::new(&mut *host.disk, machine, now, slots);
+        machine.step_all(now, events, &mut watch, &mut actions);
+        let wrong = watch.wrong;
         self.steps += 1;
+        if let Some((slot, what)) = wrong {
+            let (slot, server) = (slot.index(), node + 1);
+            self.fail(format!("slot {slot}: s{server} {what} while it permits reads"));
+        }
         self.check_step(node);
         let host = &mut self.servers[node];
         let dying = host.dying.take();

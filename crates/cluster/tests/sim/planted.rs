@@ -16,6 +16,7 @@ const FOUND_BY: &[(&str, u64)] = &[
     ("a read by a permit not confirmed", 418),
     ("a permit kept in a new epoch", 1),
     ("a permit kept with a record pending", 1),
+    ("a permit withdrawn behind the record", 1),
     ("a permit kept though reads are to stop", 29),
     ("a permit kept though a joiner counts", 5),
     ("a permit kept while a slot is handed over", 5),
