@@ -157,7 +157,8 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = parse_size)]
     pub cache_bytes: u64,
 
-    /// Share of dead bytes in the data files from which merges run, in percent (1 to 95)
+    /// Share of dead bytes in the data files from which merges run, in percent (1 to 95); two thirds more, up to 50, while more than
+    /// 1 MiB a second is written
     #[arg(long, value_name = "PERCENT", default_value_t = 30,
           value_parser = clap::value_parser!(u8).range(1..=95))]
     pub merge_dead_percent: u8,

@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-/// The first pause: about the time a slot's writes wait at a hand-over.
-pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// The first pause: half the time that a slot's writes wait at a hand-over.
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// The longest pause: short beside the second or so in which a crashed server's place is taken.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_millis(320);
